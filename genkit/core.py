@@ -1,0 +1,158 @@
+"""What every family shares: training events, problems told in two languages, the device, private randomness.
+
+This file stays light: torch and accelerate are imported inside the functions that need them, so the page can start first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One report of a running train(); the first comes at step 0, the last at step == steps."""
+
+    step: int
+    steps: int
+    metrics: dict[str, float]  # means since the previous event: {"loss_d": 1.31, "loss_g": 0.74}; {} at step 0
+    model: Any = field(repr=False)  # in eval mode: stop listening at any event and it is yours
+    preview: list[Image] | str = field(repr=False)  # what sample() gives now, from the same seed every time
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One pretrained model of the closed catalogue: where it lives, what it costs, how it likes to be used."""
+
+    repo: str  # Hugging Face repository id
+    size: int  # bytes to download, approximately
+    licence: str
+    defaults: dict[str, Any] = field(default_factory=dict)  # settings of sample() that suit it
+    files: tuple[str, ...] = ()  # allow_patterns of the download; () takes the whole repository
+    memory: int = 0  # bytes of memory it needs to run, approximately; 0: about its size
+
+
+class Problem(ValueError):
+    """Something a person can mend. It says what was wrong, what was expected and the remedy, in English and Chinese.
+
+    `Problem("unknown {what} '{name}'", "未知的{what}“{name}”", what=..., name=...)`: str() is the English sentence, .zh the Chinese one.
+    A value given as an (English, Chinese) pair is put in by language.
+    """
+
+    def __init__(self, en: str, zh: str, **values: Any):
+        def fill(template: str, language: int) -> str:
+            chosen = {key: value[language] if isinstance(value, tuple) else value for key, value in values.items()}
+            return template.format(**chosen)
+
+        self.en, self.zh = fill(en, 0), fill(zh, 1)
+        super().__init__(self.en)
+
+
+def pick(table, name, en: str, zh: str):
+    """table[name] of a dict, or name itself out of a tuple; a Problem that lists the valid names if it is not there."""
+    if isinstance(name, str) and name in table:
+        return table[name] if isinstance(table, dict) else name
+    raise Problem(
+        "unknown {what} '{name}'; choose one of: {choices}",
+        "没有名为“{name}”的{what}；可选：{choices}",
+        what=(en, zh),
+        name=str(name)[:60],
+        choices=", ".join(table),
+    )
+
+
+def number(value, low: float, high: float, name: str, *, whole: bool = False):
+    """value as a float (an int if whole), moved into [low, high]. Raises Problem if it is not a finite number."""
+    try:
+        result = float(value)
+        if isinstance(value, bool) or result != result:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise Problem("{name} must be a number, got '{value}'", "{name} 必须是数字，收到的是“{value}”", name=name, value=str(value)[:60]) from None
+    result = min(max(result, low), high)
+    return int(result) if whole else result
+
+
+_device = "auto"
+
+
+def set_device(name: str) -> None:
+    """Choose auto, cpu, cuda or mps for everything loaded from now on. Raises Problem for another name or an absent device."""
+    global _device
+    pick(("auto", "cpu", "cuda", "mps"), name, "device", "设备")
+    if name in ("cuda", "mps"):
+        import torch
+
+        if not (torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()):
+            raise Problem("this machine has no {name} device; use --device auto or cpu", "本机没有 {name} 设备；请使用 --device auto 或 cpu", name=name)
+    _device = name
+
+
+def device() -> torch.device:
+    """The device in use. "auto" prefers cuda, then mps, then cpu; on ZeroGPU the page's own process stays on the CPU."""
+    import torch
+
+    if _device != "auto":
+        return torch.device(_device)
+    if torch.cuda.is_available() and not os.getenv("SPACES_ZERO_GPU"):
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def seeded(*parts: int | str) -> torch.Generator:
+    """A private CPU generator. One int gives torch's own stream of that seed; more parts (seed, step, rank) are hashed together.
+
+    On the CPU always: its noise is the same on every machine. Never the global generator: visitors share the process.
+    """
+    import torch
+
+    if len(parts) == 1 and isinstance(parts[0], int):
+        return torch.Generator().manual_seed(parts[0] % 2**63)
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+
+
+_building = threading.Lock()
+
+
+def build(make, seed: int):
+    """make() with torch's module initialisers drawing from `seed`: they know only the global generator, so it is lent out under a lock."""
+    import torch
+
+    with _building, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def accelerator(**options):
+    """An accelerate.Accelerator on device(): one process in the page, as many as `accelerate launch` starts on the command line."""
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=device().type == "cpu", **options)
+
+
+def resume(accelerator, checkpoint: Path | None) -> int:
+    """Load the newest state kept in `checkpoint` into everything that `accelerator` has prepared; the step it was kept at, 0 if none."""
+    if checkpoint is None or not (Path(checkpoint) / "step.txt").exists():
+        return 0
+    accelerator.load_state(str(Path(checkpoint) / "state"))
+    return int((Path(checkpoint) / "step.txt").read_text())
+
+
+def keep(accelerator, checkpoint: Path | None, step: int) -> None:
+    """Write the state of everything that `accelerator` has prepared, so that resume() goes on from `step`. None writes nothing."""
+    if checkpoint is None:
+        return
+    accelerator.save_state(str(Path(checkpoint) / "state"))
+    if accelerator.is_main_process:
+        (Path(checkpoint) / "step.txt").write_text(str(step))
