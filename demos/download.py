@@ -1,0 +1,60 @@
+"""What stands under a model menu: nothing for a shipped model, size, licence and a Download button for a pretrained one."""
+
+import gradio as gr
+
+import genkit
+from demos.i18n import both, escape, t, told
+from demos.pieces import note
+from genkit import models
+
+
+def gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def choices(family: str) -> list[str]:
+    """The shipped models first, then the catalogue."""
+    return [*genkit.family(family).VARIANTS, *models.catalogue(family)]
+
+
+def describe(family: str, name: str) -> tuple[str, bool]:
+    """What to say of a model before it is used, and whether there is something to download."""
+    remote = models.catalogue(family).get(name)
+    if remote is None:
+        return "", False
+    about = f"{escape(remote.repo)} · {gigabytes(remote.size)} · {escape(remote.licence)}"
+    if models.is_here(family, name):
+        return note(f"{about}. It is on this machine.", f"{about}。已在本机。"), False
+    return note(f"{about}. Not on this machine yet: press Download; nothing is fetched before.", f"{about}。本机还没有：请点“下载”，在此之前不会下载任何内容。"), True
+
+
+def panel(family: str, model: gr.Dropdown) -> None:
+    """Build it for the menu `model`."""
+    about = gr.HTML()
+    with gr.Row():
+        fetch = gr.Button(t("Download", "下载"), visible=False, min_width=90)
+        stop = gr.Button(t("Stop the download", "停止下载"), visible=False, min_width=90)
+
+    def look(name):
+        said, absent = describe(family, name)
+        return said, gr.Button(visible=absent), gr.Button(visible=False)
+
+    @told
+    def download(name):
+        try:
+            for progress in models.fetch(family, name):
+                done, total = progress.done_bytes, max(progress.total_bytes, 1)
+                bar = f'<progress max="{total}" value="{done}" aria-label="download"></progress>'
+                said = f"{gigabytes(done)} / {gigabytes(total)} · {escape(progress.file)}"
+                yield f'<div class="run"><p role="status">{both(said, said)}</p>{bar}</div>', gr.Button(visible=False), gr.Button(visible=True)
+        except GeneratorExit:
+            return
+        except Exception:
+            yield look(name)
+            raise
+        yield look(name)
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    model.change(look, model, [about, fetch, stop], queue=False, **private)
+    running = fetch.click(download, model, [about, fetch, stop], concurrency_id="download", concurrency_limit=2, **private)
+    stop.click(look, model, [about, fetch, stop], cancels=[running], queue=False, **private)

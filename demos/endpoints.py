@@ -1,0 +1,45 @@
+"""What the named endpoints share: pictures leave as PNG files with their mark, pictures come in as uploaded files."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image, ImageOps
+
+from genkit import labels
+from genkit.core import Problem
+
+PIXELS = 40_000_000  # a larger picture is refused before it is decoded
+
+
+def file(picture: Image.Image) -> dict:
+    """A marked picture as a file that gradio_client downloads, named by its content in Gradio's own cache."""
+    data = labels.png(picture)
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio") / hashlib.sha256(data).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "picture.png").write_bytes(data)
+    return gr.FileData(path=str(folder / "picture.png"), orig_name="picture.png", mime_type="image/png").model_dump()
+
+
+def opened(path) -> Image.Image:
+    """An uploaded picture, upright. Raises Problem if there is none, if it is not a picture, or if it is too large to decode."""
+    if not path:
+        raise Problem("no picture was given; upload a PNG, JPEG or WebP file", "没有图片；请上传 PNG、JPEG 或 WebP 文件")
+    path = path.get("path") if isinstance(path, dict) else path
+    try:
+        with Image.open(path, formats=["PNG", "JPEG", "WEBP", "GIF", "BMP"]) as picture:
+            if picture.width * picture.height > PIXELS:
+                raise Problem(
+                    "the picture is {width} x {height}; at most {most} megapixels are read, please make it smaller",
+                    "图片尺寸为 {width} x {height}；最多读取 {most} 百万像素，请缩小后再试",
+                    width=picture.width,
+                    height=picture.height,
+                    most=PIXELS // 1_000_000,
+                )
+            return ImageOps.exif_transpose(picture).copy()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, Problem):
+            raise
+        raise Problem("this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件") from None

@@ -1,0 +1,113 @@
+"""The page: header, one tab a family, and the first result of each tab, made in the background while the page is already up."""
+
+import asyncio
+import importlib
+import logging
+import threading
+
+import gradio as gr
+
+from demos import TABS
+from demos.i18n import SWITCH, both, escape, t
+from demos.pieces import note
+from demos.training import train
+from genkit.core import Problem
+
+NAME = "Generative Model Gallery · 生成模型画廊"
+log = logging.getLogger(__name__)
+_first: dict[str, object] = {}  # tab -> what its first() made
+
+
+def figure(parts: tuple[tuple[str, str], ...]) -> str:
+    """The small picture of how a family works: boxes with arrows, in both languages."""
+    width = 460 / len(parts)
+
+    def box(index: int, names: tuple[str, str]) -> str:
+        x = index * width
+        arrow = f'<path class="hot" d="M{x - 13:.0f} 48h9m-4 -4l4 4l-4 4"/>' if index else ""
+        middle = x + width / 2 - 7
+        texts = "".join(
+            f'<text lang="{language}" x="{middle:.0f}" y="{52 - 8 * (len(lines) - 1) + 16 * row}" text-anchor="middle">{line}</text>'
+            for language, lines in (("en", folded(names[0], int(width / 7.4))), ("zh", folded(names[1], int(width / 14))))
+            for row, line in enumerate(lines)
+        )
+        return f'{arrow}<rect class="box" x="{x + 1:.0f}" y="10" width="{width - 16:.0f}" height="76" rx="6"/>{texts}'
+
+    said = both(" → ".join(part[0] for part in parts), " → ".join(part[1] for part in parts))
+    return f'<div><svg class="how" viewBox="0 0 460 96" aria-hidden="true">{"".join(box(i, names) for i, names in enumerate(parts))}</svg><span class="heard">{said}</span></div>'
+
+
+def folded(text: str, room: int) -> list[str]:
+    """text in lines of about `room` characters: at spaces, or anywhere where it has none."""
+    if " " not in text:
+        return [text[start : start + room] for start in range(0, len(text), room)]
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def warm_up() -> None:
+    """Load what every tab needs and make its first result; a tab that cannot says why, the others go on."""
+    for name in TABS:
+        module = importlib.import_module(f"demos.{name}")
+        try:
+            _first[name] = module.first()
+        except Exception as error:
+            log.exception("the first result of %s failed", name)
+            problem = getattr(error, "problem", error)
+            if not isinstance(problem, Problem):
+                problem = Problem("this tab could not start: {error}", "此页未能启动：{error}", error=type(error).__name__)
+            _first[name] = note(escape(problem.en), escape(problem.zh), warn=True)
+
+
+def opening(name: str, shown: list):
+    """The handler that brings the first result of a tab to a page that has just been opened."""
+
+    async def wait():
+        while name not in _first:
+            await asyncio.sleep(0.2)
+        made = _first[name]
+        if len(shown) == 1 or isinstance(made, tuple):
+            return made
+        return *(gr.skip() for _ in shown[1:]), made  # a sentence about what went wrong takes the place of the result
+
+    return wait
+
+
+def chosen_tab(request: gr.Request):
+    """?tab=vae opens that tab."""
+    asked = request.query_params.get("tab")
+    return gr.Tabs(selected=asked) if asked in TABS else gr.skip()
+
+
+def build() -> gr.Blocks:
+    """The whole page, from demos.TABS. Nothing heavy is imported; warm_up() does that later."""
+    with gr.Blocks(title=NAME, fill_width=True, delete_cache=(3600, 3600)) as page:
+        with gr.Row(elem_id="top"):
+            gr.HTML(
+                both("<h1>Generative Model Gallery</h1>", "<h1>生成模型画廊</h1>", "div")
+                + both(
+                    "<p>Watch machines learn to create: four families of models, small enough to train here, open for you to try.</p>",
+                    "<p>看机器怎样学会创作：四类生成模型，小到可以在这里训练，人人都能动手试。</p>",
+                    "div",
+                )
+            )
+            gr.Button("中文 / EN", elem_id="language", size="sm", scale=0).click(None, js=SWITCH)
+        with gr.Tabs() as tabs:
+            for name in TABS:
+                module = importlib.import_module(f"demos.{name}")
+                with gr.Tab(t(*module.TITLE), id=name):
+                    gr.HTML(f'<div class="opening">{both(*module.SENTENCE, "p")}{figure(module.HOW)}</div>')
+                    shown = module.build(page)
+                    shown = shown if isinstance(shown, list) else [shown]
+                    page.load(opening(name, shown), None, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
+        page.load(chosen_tab, None, tabs, queue=False, api_visibility="private")
+        gr.api(train, api_name="train", concurrency_limit=8)
+    return page
+
+
+def warm_up_in_background() -> None:
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()

@@ -1,0 +1,163 @@
+"""The "Train it" panel, the same in every tab: start a run on the server, follow it, stop it, find it again after a reload."""
+
+import asyncio
+import secrets
+
+import gradio as gr
+
+import genkit
+from demos.i18n import both, escape, t, told
+from demos.pieces import chart, empty, note, wall
+from genkit import runs
+from genkit.core import Problem, number
+
+STEPS = 20_000  # the longest run that a visitor may ask for
+STATES = {
+    "waiting": ("waiting", "排队中"),
+    "running": ("training", "训练中"),
+    "done": ("finished", "已完成"),
+    "stopped": ("stopped", "已停止"),
+    "failed": ("failed", "失败"),
+}
+METRICS = {
+    "loss": ("loss", "损失"),
+    "loss_val": ("loss on held-out text", "验证损失"),
+    "loss_d": ("discriminator's loss", "判别器损失"),
+    "loss_g": ("generator's loss", "生成器损失"),
+    "d_real": ("D's belief in real digits", "D 对真图的信任"),
+    "d_fake": ("D's belief in made digits", "D 对假图的信任"),
+    "recon": ("reconstruction, nats", "重建误差（纳特）"),
+    "kl": ("KL divergence, nats", "KL 散度（纳特）"),
+}
+
+
+def begin(owner: str, family: str, variant: str, steps, seed) -> str:
+    """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken."""
+    module = genkit.family(family)
+    genkit.core.pick(module.VARIANTS, variant, f"{family} variant", "变体")
+    steps, seed = number(steps, 1, STEPS, "steps", whole=True), number(seed, 0, 2**31 - 1, "seed", whole=True)
+    return runs.start(owner, module.train(variant, steps=steps, every=max(1, steps // 100), seed=seed), title=family)
+
+
+def seconds(value: float | None) -> str:
+    """About how long, in both languages."""
+    if value is None:
+        return both("unknown", "未知")
+    value = max(1, round(value))
+    return both(f"{value} s", f"{value} 秒") if value < 100 else both(f"{round(value / 60)} min", f"{round(value / 60)} 分钟")
+
+
+def status(shot) -> str:
+    """Where a run is: state, place in the line or progress with the time left, and what went wrong if anything did."""
+    said = both(*STATES[shot.state])
+    if shot.state == "waiting":
+        said += both(f": place {shot.place} in line, about ", f"：第 {shot.place} 位，大约还需 ") + seconds(shot.expected_wait)
+    else:
+        said += both(f": step {shot.step} of {shot.steps}", f"：第 {shot.step} 步，共 {shot.steps} 步") + both(", ", "，") + seconds(shot.elapsed)
+        if shot.state == "running" and shot.remaining is not None:
+            said += both(" so far, about ", "，大约还需 ") + seconds(shot.remaining) + both(" to go", "")
+    trouble = note(escape(shot.problem.en), escape(shot.problem.zh), warn=True) if shot.problem else ""
+    return f'<div class="run"><p role="status">{said}</p><progress max="{max(shot.steps, 1)}" value="{shot.step}" aria-label="training"></progress>{trouble}</div>'
+
+
+def preview(shot) -> str:
+    """What the model makes at this moment, from the same seed every time."""
+    if not shot.preview:
+        return empty("The first samples appear here.", "第一批样本会显示在这里。")
+    if isinstance(shot.preview, str):
+        return f'<div class="written">{escape(shot.preview)}</div>'
+    return wall(shot.preview, [str(index + 1) for index in range(len(shot.preview))], tile=72)
+
+
+def links(mine: dict, family: str) -> str:
+    """Two addresses of a run: to watch it, and to take it along to another device."""
+    watch = f"?tab={family}&run={mine['run']}"
+    return (
+        f"<details><summary>{both('Follow this run on another screen', '在另一块屏幕上查看这次训练')}</summary>"
+        + note(f'Anyone may watch: <code><a href="{watch}">{watch}</a></code>', f'任何人都可以观看：<code><a href="{watch}">{watch}</a></code>')
+        + note(f"Yours alone, with Stop: <code>{watch}&amp;key={mine['owner']}</code>", f"仅供您自己使用，可停止：<code>{watch}&amp;key={mine['owner']}</code>")
+        + "</details>"
+    )
+
+
+async def follow(family: str, mine: dict):
+    """Show a run until it ends: yields (status, preview, chart, links, start button, stop button) when it has changed."""
+    version = None
+    while True:
+        runs.touch(mine["run"], mine["owner"])
+        shot = runs.snapshot(mine["run"])
+        if shot.version != version:
+            version, alive, own = shot.version, shot.state in ("waiting", "running"), bool(mine["owner"])
+            yield status(shot), preview(shot), chart(shot.metrics, METRICS), links(mine, family) if own else "", gr.Button(interactive=not (alive and own)), gr.Button(interactive=alive and own)
+            if not alive:
+                return
+        await asyncio.sleep(0.4)
+
+
+def panel(page: gr.Blocks, family: str, variants: list[str], lesson: tuple[str, str], steps: int) -> None:
+    """Build the panel. `variants` can be trained here, `lesson` is one sentence in both languages, `steps` what is offered first."""
+
+    def chosen(mine: dict, request: gr.Request) -> dict:
+        """The run that the address names (?tab=&run=&key=), else the visitor's own."""
+        query = request.query_params
+        named = query.get("tab") == family and query.get("run")
+        return {"owner": query.get("key", ""), "run": query["run"]} if named and not mine["run"] else mine
+
+    kept = gr.BrowserState({"owner": "", "run": ""}, storage_key=f"genkit-run-{family}", secret="kept in the visitor's own browser")
+    gr.HTML(note(*lesson))
+    with gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            variant = gr.Radio(variants, value=variants[0], label=t("Model to train", "要训练的模型"), visible=len(variants) > 1)
+            amount = gr.Slider(10, 5000, steps, step=10, label=t("Steps", "步数"))
+            seed = gr.Number(0, label=t("Seed", "随机种子"), precision=0)
+            with gr.Row():
+                start = gr.Button(t("Train from noise", "从零开始训练"), variant="primary", min_width=110)
+                stop = gr.Button(t("Stop", "停止"), interactive=False, min_width=80)
+        with gr.Column(scale=2, min_width=280):
+            state, picture = gr.HTML(), gr.HTML(empty("The first samples appear here.", "第一批样本会显示在这里。"))
+            curve, where = gr.HTML(), gr.HTML()
+    shown = [state, picture, curve, where, start, stop]
+
+    @told
+    def start_run(variant, steps, seed, mine):
+        owner = mine["owner"] or secrets.token_urlsafe(12)
+        return {"owner": owner, "run": begin(owner, family, variant, steps, seed)}
+
+    @told
+    async def follow_mine(mine):
+        async for view in follow(family, mine):
+            yield view
+
+    async def follow_again(mine, request: gr.Request):
+        mine = chosen(mine, request)
+        if mine["run"]:
+            try:
+                async for view in follow(family, mine):
+                    yield view
+            except Problem:  # a run of yesterday: the server keeps them for a while only
+                pass
+
+    @told
+    def stop_run(mine, request: gr.Request):
+        mine = chosen(mine, request)
+        runs.stop(mine["run"], mine["owner"])
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    started = start.click(start_run, [variant, amount, seed, kept], kept, **private)
+    started.success(follow_mine, kept, shown, concurrency_limit=None, **private)
+    stop.click(stop_run, kept, None, queue=False, **private)
+    page.load(follow_again, kept, shown, concurrency_limit=None, **private)
+
+
+def train(family: str, variant: str, steps: int = 200, seed: int = 0):
+    """Train a small model on the server and stream its progress: {"step", "steps", "metrics", "preview"}; leaving stops it."""
+    owner = secrets.token_urlsafe(12)
+    run = begin(owner, family, variant, steps, seed)
+    try:
+        for shot in runs.follow(run):
+            runs.touch(run, owner)
+            if shot.problem:
+                raise shot.problem
+            yield {"state": shot.state, "step": shot.step, "steps": shot.steps, "metrics": shot.metrics[-1][1] if shot.metrics else {}, "preview": preview(shot)}
+    finally:
+        runs.stop(run, owner)
