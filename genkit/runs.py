@@ -109,10 +109,12 @@ _working: list[_Run] = []
 
 def configure(**limits: float) -> None:
     """Set workers, line, grace, keep or cap: the fields of Limits."""
-    for name, value in limits.items():
+    for name in limits:
         if name not in Limits.__dataclass_fields__:
             raise TypeError(f"unknown limit {name!r}; choose from: {', '.join(Limits.__dataclass_fields__)}")
-        setattr(_limits, name, value)
+    with _changed:
+        vars(_limits).update(limits)
+        _hire()
 
 
 def start(owner: str, events: Iterator[Event], *, title: str = "", deadline: float = 600.0) -> str:
@@ -262,8 +264,8 @@ def _wait(place: int, now: float) -> float:
 
 
 def _hire() -> None:
-    """Give the first of the line to a worker of its own, if one more may work."""
-    if _line and len(_working) < _limits.workers:
+    """Give the first of the line to workers of their own, as many as may work."""
+    while _line and len(_working) < _limits.workers:
         run = _line.pop(0)
         run.state, run.began, run.worked = "running", time.monotonic(), True
         _working.append(run)
