@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,18 +142,32 @@ def accelerator(**options):
     return Accelerator(cpu=device().type == "cpu", **options)
 
 
+def kept(checkpoint: Path | None) -> int:
+    """The step that keep() wrote last into `checkpoint`; 0 if there is none."""
+    file = Path(checkpoint or "") / "step.txt"
+    return int(file.read_text()) if checkpoint is not None and file.exists() else 0
+
+
 def resume(accelerator, checkpoint: Path | None) -> int:
     """Load the newest state kept in `checkpoint` into everything that `accelerator` has prepared; the step it was kept at, 0 if none."""
-    if checkpoint is None or not (Path(checkpoint) / "step.txt").exists():
-        return 0
-    accelerator.load_state(str(Path(checkpoint) / "state"))
-    return int((Path(checkpoint) / "step.txt").read_text())
+    step = kept(checkpoint)
+    if step:
+        accelerator.load_state(str(Path(checkpoint) / f"state-{step}"))
+    return step
 
 
 def keep(accelerator, checkpoint: Path | None, step: int) -> None:
-    """Write the state of everything that `accelerator` has prepared, so that resume() goes on from `step`. None writes nothing."""
+    """Write the state of everything that `accelerator` has prepared, so that resume() goes on from `step`. None writes nothing.
+
+    Each state has a folder of its own, and the older ones go last: whenever the process dies, one whole state is there.
+    """
     if checkpoint is None:
         return
-    accelerator.save_state(str(Path(checkpoint) / "state"))
+    folder = Path(checkpoint)
+    accelerator.save_state(str(folder / f"state-{step}"))
+    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (Path(checkpoint) / "step.txt").write_text(str(step))
+        (folder / "step.new").write_text(str(step))
+        os.replace(folder / "step.new", folder / "step.txt")
+        for old in set(folder.glob("state-*")) - {folder / f"state-{step}"}:
+            shutil.rmtree(old, ignore_errors=True)
