@@ -51,6 +51,7 @@ def write(model, path: Path | str) -> None:
 
     with written(path) as folder:
         save_model(model, str(folder / "model.safetensors"))
+        (folder / "model.safetensors").chmod(0o644)  # safetensors creates it for its owner alone
         (folder / "config.json").write_text(json.dumps(model._hub_mixin_config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
