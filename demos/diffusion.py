@@ -70,7 +70,7 @@ def first() -> str:
     return last
 
 
-def build(page: gr.Blocks) -> gr.HTML:
+def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
     """Build the tab; the component that shows first()."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -89,7 +89,7 @@ def build(page: gr.Blocks) -> gr.HTML:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="diffusion-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, "diffusion", ["digits"], LESSON, steps=600)
+        training.panel(page, kept, "diffusion", ["digits"], LESSON, steps=600)
 
     def settle(name):
         """The steps and guidance that suit a model."""

@@ -56,7 +56,7 @@ def first() -> str:
     return generate("dcgan", "0123456789", 20, 7)
 
 
-def build(page: gr.Blocks) -> gr.HTML:
+def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
     """Build the tab; the component that shows first()."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -69,7 +69,7 @@ def build(page: gr.Blocks) -> gr.HTML:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="gan-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, "gan", ["dcgan", "mlp"], LESSON, steps=600)
+        training.panel(page, kept, "gan", ["dcgan", "mlp"], LESSON, steps=600)
 
     inputs = [variant, digits, n, seed]
     gr.on([make.click, digits.submit], generate, inputs, result, concurrency_limit=32, api_visibility="private")

@@ -64,7 +64,7 @@ def told(handler):
             try:
                 yield from handler(*args, **kwargs)
             except Problem as problem:
-                raise shown(problem) from None
+                raise shown(problem) from problem
 
     elif inspect.isasyncgenfunction(handler):
 
@@ -74,7 +74,7 @@ def told(handler):
                 async for value in handler(*args, **kwargs):
                     yield value
             except Problem as problem:
-                raise shown(problem) from None
+                raise shown(problem) from problem
 
     else:
 
@@ -83,7 +83,7 @@ def told(handler):
             try:
                 return handler(*args, **kwargs)
             except Problem as problem:
-                raise shown(problem) from None
+                raise shown(problem) from problem
 
     return wrapper
 

@@ -7,10 +7,9 @@ import threading
 
 import gradio as gr
 
-from demos import TABS
-from demos.i18n import SWITCH, both, escape, t
+from demos import TABS, training
+from demos.i18n import SWITCH, both, escape, t, told
 from demos.pieces import note
-from demos.training import train
 from genkit.core import Problem
 
 NAME = "Generative Model Gallery · 生成模型画廊"
@@ -31,7 +30,7 @@ def figure(parts: tuple[tuple[str, str], ...]) -> str:
             for language, lines in (("en", folded(names[0], int(width / 7.4))), ("zh", folded(names[1], int(width / 14))))
             for row, line in enumerate(lines)
         )
-        return f'{arrow}<rect class="box" x="{x + 1:.0f}" y="10" width="{width - 16:.0f}" height="76" rx="6"/>{texts}'
+        return f'{arrow}<rect class="box" x="{x + 1:.0f}" y="10" width="{width - 16:.0f}" height="76" rx="8"/>{texts}'
 
     said = both(" → ".join(part[0] for part in parts), " → ".join(part[1] for part in parts))
     return f'<div><svg class="how" viewBox="0 0 460 96" aria-hidden="true">{"".join(box(i, names) for i, names in enumerate(parts))}</svg><span class="heard">{said}</span></div>'
@@ -56,9 +55,9 @@ def warm_up() -> None:
         try:
             _first[name] = module.first()
         except Exception as error:
-            log.exception("the first result of %s failed", name)
-            problem = getattr(error, "problem", error)
+            problem = error.__cause__  # what told() turned into a message for a visitor
             if not isinstance(problem, Problem):
+                log.exception("the first result of %s failed", name)
                 problem = Problem("this tab could not start: {error}", "此页未能启动：{error}", error=type(error).__name__)
             _first[name] = note(escape(problem.en), escape(problem.zh), warn=True)
 
@@ -86,6 +85,7 @@ def chosen_tab(request: gr.Request):
 def build() -> gr.Blocks:
     """The whole page, from demos.TABS. Nothing heavy is imported; warm_up() does that later."""
     with gr.Blocks(title=NAME, fill_width=True, delete_cache=(3600, 3600)) as page:
+        kept = training.remembered()
         with gr.Row(elem_id="top"):
             gr.HTML(
                 both("<h1>Generative Model Gallery</h1>", "<h1>生成模型画廊</h1>", "div")
@@ -101,11 +101,11 @@ def build() -> gr.Blocks:
                 module = importlib.import_module(f"demos.{name}")
                 with gr.Tab(t(*module.TITLE), id=name):
                     gr.HTML(f'<div class="opening">{both(*module.SENTENCE, "p")}{figure(module.HOW)}</div>')
-                    shown = module.build(page)
+                    shown = module.build(page, kept)
                     shown = shown if isinstance(shown, list) else [shown]
                     page.load(opening(name, shown), None, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
         page.load(chosen_tab, None, tabs, queue=False, api_visibility="private")
-        gr.api(train, api_name="train", concurrency_limit=8)
+        gr.api(told(training.train), api_name="train", concurrency_limit=8)
     return page
 
 

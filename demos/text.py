@@ -81,7 +81,7 @@ def first() -> str:
     return last
 
 
-def build(page: gr.Blocks) -> gr.HTML:
+def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
     """Build the tab; the component that shows first()."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -100,7 +100,7 @@ def build(page: gr.Blocks) -> gr.HTML:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="text-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, "text", list(text.VARIANTS), LESSON, steps=600)
+        training.panel(page, kept, "text", list(text.VARIANTS), LESSON, steps=600)
 
     inputs = [prompt, model, length, temperature, top_k, top_p, seed]
     pool = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}

@@ -38,6 +38,7 @@ theme = gr.themes.Base(
     block_info_text_color_dark="#b3aaa0",
     input_background_fill="#fffdfa",
     input_background_fill_dark="#191715",
+    input_border_width="1px",
     input_border_color="#a69b8e",
     input_border_color_dark="#6b635a",
     input_border_color_focus="#b04a20",

@@ -30,13 +30,15 @@ METRICS = {
     "kl": ("KL divergence, nats", "KL 散度（纳特）"),
 }
 
+FORGET = "() => { const url = new URL(location.href); url.searchParams.delete('run'); url.searchParams.delete('key'); history.replaceState(null, '', url); }"
+
 
 def begin(owner: str, family: str, variant: str, steps, seed) -> str:
     """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken."""
     module = genkit.family(family)
     genkit.core.pick(module.VARIANTS, variant, f"{family} variant", "变体")
     steps, seed = number(steps, 1, STEPS, "steps", whole=True), number(seed, 0, 2**31 - 1, "seed", whole=True)
-    return runs.start(owner, module.train(variant, steps=steps, every=max(1, steps // 100), seed=seed), title=family)
+    return runs.start(owner, module.train(variant, steps=steps, every=max(1, steps // 40), seed=seed), title=family)
 
 
 def seconds(value: float | None) -> str:
@@ -69,41 +71,46 @@ def preview(shot) -> str:
     return wall(shot.preview, [str(index + 1) for index in range(len(shot.preview))], tile=72)
 
 
-def links(mine: dict, family: str) -> str:
+def links(family: str, run: str, owner: str) -> str:
     """Two addresses of a run: to watch it, and to take it along to another device."""
-    watch = f"?tab={family}&run={mine['run']}"
+    watch = f"?tab={family}&run={run}"
     return (
         f"<details><summary>{both('Follow this run on another screen', '在另一块屏幕上查看这次训练')}</summary>"
         + note(f'Anyone may watch: <code><a href="{watch}">{watch}</a></code>', f'任何人都可以观看：<code><a href="{watch}">{watch}</a></code>')
-        + note(f"Yours alone, with Stop: <code>{watch}&amp;key={mine['owner']}</code>", f"仅供您自己使用，可停止：<code>{watch}&amp;key={mine['owner']}</code>")
+        + note(f"Yours alone, with Stop: <code>{watch}&amp;key={owner}</code>", f"仅供您自己使用，可停止：<code>{watch}&amp;key={owner}</code>")
         + "</details>"
     )
 
 
-async def follow(family: str, mine: dict):
+async def follow(family: str, run: str, owner: str):
     """Show a run until it ends: yields (status, preview, chart, links, start button, stop button) when it has changed."""
     version = None
     while True:
-        runs.touch(mine["run"], mine["owner"])
-        shot = runs.snapshot(mine["run"])
+        runs.touch(run, owner)
+        shot = runs.snapshot(run)
         if shot.version != version:
-            version, alive, own = shot.version, shot.state in ("waiting", "running"), bool(mine["owner"])
-            yield status(shot), preview(shot), chart(shot.metrics, METRICS), links(mine, family) if own else "", gr.Button(interactive=not (alive and own)), gr.Button(interactive=alive and own)
+            version, alive, own = shot.version, shot.state in ("waiting", "running"), bool(owner)
+            yield status(shot), preview(shot), chart(shot.metrics, METRICS), links(family, run, owner) if own else "", gr.Button(interactive=not (alive and own)), gr.Button(interactive=alive and own)
             if not alive:
                 return
         await asyncio.sleep(0.4)
 
 
-def panel(page: gr.Blocks, family: str, variants: list[str], lesson: tuple[str, str], steps: int) -> None:
+def remembered() -> gr.BrowserState:
+    """The visitor's owner token and newest run of each family, kept in the browser. Outside all tabs: what is in a closed tab is not read at page load."""
+    return gr.BrowserState({"owner": ""}, storage_key="genkit-runs", secret="a label, not a secret: the value is the visitor's own")
+
+
+def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, variants: list[str], lesson: tuple[str, str], steps: int) -> None:
     """Build the panel. `variants` can be trained here, `lesson` is one sentence in both languages, `steps` what is offered first."""
 
-    def chosen(mine: dict, request: gr.Request) -> dict:
-        """The run that the address names (?tab=&run=&key=), else the visitor's own."""
-        query = request.query_params
-        named = query.get("tab") == family and query.get("run")
-        return {"owner": query.get("key", ""), "run": query["run"]} if named and not mine["run"] else mine
+    def chosen(kept: dict, request: gr.Request) -> tuple[str, str]:
+        """(run, owner) of the run that the address names (?tab=&run=&key=), else of the visitor's own; ("", "") if there is none."""
+        kept, query = kept or {}, request.query_params
+        if query.get("tab") == family and query.get("run"):
+            return query["run"], query.get("key", "")
+        return kept.get(family, ""), kept.get("owner", "")
 
-    kept = gr.BrowserState({"owner": "", "run": ""}, storage_key=f"genkit-run-{family}", secret="kept in the visitor's own browser")
     gr.HTML(note(*lesson))
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -119,31 +126,32 @@ def panel(page: gr.Blocks, family: str, variants: list[str], lesson: tuple[str, 
     shown = [state, picture, curve, where, start, stop]
 
     @told
-    def start_run(variant, steps, seed, mine):
-        owner = mine["owner"] or secrets.token_urlsafe(12)
-        return {"owner": owner, "run": begin(owner, family, variant, steps, seed)}
+    def start_run(variant, steps, seed, kept):
+        owner = (kept or {}).get("owner") or secrets.token_urlsafe(12)
+        return {**(kept or {}), "owner": owner, family: begin(owner, family, variant, steps, seed)}
 
     @told
-    async def follow_mine(mine):
-        async for view in follow(family, mine):
+    async def follow_mine(kept):
+        async for view in follow(family, kept[family], kept["owner"]):
             yield view
 
-    async def follow_again(mine, request: gr.Request):
-        mine = chosen(mine, request)
-        if mine["run"]:
+    async def follow_again(kept, request: gr.Request):
+        yield gr.skip()  # a handler that yields nothing would empty everything it shows
+        run, owner = chosen(kept, request)
+        if run:
             try:
-                async for view in follow(family, mine):
+                async for view in follow(family, run, owner):
                     yield view
             except Problem:  # a run of yesterday: the server keeps them for a while only
                 pass
 
     @told
-    def stop_run(mine, request: gr.Request):
-        mine = chosen(mine, request)
-        runs.stop(mine["run"], mine["owner"])
+    def stop_run(kept, request: gr.Request):
+        runs.stop(*chosen(kept, request))
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     started = start.click(start_run, [variant, amount, seed, kept], kept, **private)
+    started.success(None, js=FORGET)
     started.success(follow_mine, kept, shown, concurrency_limit=None, **private)
     stop.click(stop_run, kept, None, queue=False, **private)
     page.load(follow_again, kept, shown, concurrency_limit=None, **private)

@@ -7,10 +7,10 @@ from PIL import Image, ImageOps
 
 from demos import download, pad, training
 from demos.endpoints import file, opened
-from demos.i18n import both, t, told
+from demos.i18n import both, escape, t, told
 from demos.pieces import bars, empty, made_by, note, plate, plates, wall
 from genkit import labels, models, vae
-from genkit.core import number, pick
+from genkit.core import Problem, number, pick
 from genkit.together import together
 
 TITLE = ("VAE reconstruction", "VAE 重建")
@@ -58,10 +58,12 @@ def vae_sample(variant: str = "conv", n: int = 10, seed: int = 0) -> list[dict]:
     return [file(picture) for picture in drawn(variant, n, seed)]
 
 
-@told
 def redraw(sheet, variant):
-    """The pad's picture, what the model makes of it, where they differ, and the numbers between."""
-    made = reconstruct(pad.picture(sheet), variant)
+    """The pad's picture, what the model makes of it, where they differ, and the numbers between. It runs while one draws: no toasts."""
+    try:
+        made = reconstruct(pad.picture(sheet), variant)
+    except Problem as problem:
+        return note(escape(problem.en), escape(problem.zh), warn=True)
     shown = [
         plate(made.input, both("Seen by the model", "模型看到的"), both("28 × 28, centred", "28 × 28，已居中")),
         plate(labels.mark(made.output, model=f"vae/{variant}"), both("Drawn again", "重新画出"), both(f"from {len(made.mu)} numbers", f"只凭 {len(made.mu)} 个数")),
@@ -122,7 +124,7 @@ def first() -> tuple[str, str]:
     return sheet, redraw(sheet, "conv")
 
 
-def build(page: gr.Blocks) -> list:
+def build(page: gr.Blocks, kept: gr.BrowserState) -> list:
     """Build the tab; the components that show first()."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -152,7 +154,7 @@ def build(page: gr.Blocks) -> list:
                 slider = gr.ImageSlider(label=t("before | after", "原图 | 重建"), format="png", interactive=False)
                 about = gr.HTML()
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, "vae", ["conv", "mlp"], LESSON, steps=600)
+        training.panel(page, kept, "vae", ["conv", "mlp"], LESSON, steps=600)
 
     light = {"api_visibility": "private", "show_progress": "hidden"}
     shared = {"concurrency_id": "redraw", "concurrency_limit": 32}
