@@ -62,8 +62,7 @@ def use(family: str, name: str) -> Any:
     Raises Problem for a name outside the catalogue, a pretrained model that is not here yet, broken files, too little memory.
     """
     module, key = _module(family), (family, name)
-    if name not in module.VARIANTS:
-        pick({**module.VARIANTS, **catalogue(family)}, name, "model", "模型")
+    pick({**module.VARIANTS, **catalogue(family)}, name, "model", "模型")
     with _guard:
         loading = _loading.setdefault(key, threading.Lock())
     with loading:
@@ -347,12 +346,20 @@ def _download_files(job: _Download) -> None:
     blobs.mkdir(parents=True, exist_ok=True)
     targets = {name: blobs / (files[name].lfs.sha256 if files[name].lfs else files[name].blob_id) for name in names}
     total = sum(files[name].size or 0 for name in names)
-    have = sum(path.stat().st_size for target in targets.values() for path in (target, _part(target)) if path.exists())
+    have = sum(_size(target) or _size(_part(target)) for target in targets.values())
     _check_disk(blobs, total - have, job.name)
     done = 0
     for name, target in targets.items():
-        if not target.exists():
-            _stream(job, repo, info.sha, name, target, done, total)
+        while not target.exists():
+            arrived = _size(_part(target))
+            try:
+                _stream(job, repo, info.sha, name, target, done, total)
+            except (Problem, _Unwanted, OSError):
+                raise
+            except Exception as error:  # the connection broke: go on from there, as long as each try brings something
+                if _size(_part(target)) <= arrived:
+                    raise
+                log.info("%s: %s; going on from there", name, error)
         done += files[name].size or 0
         _report(job, Progress(done, total, name))
     snapshot_download(repo, revision=info.sha, allow_patterns=names, tqdm_class=_silent())
@@ -361,6 +368,10 @@ def _download_files(job: _Download) -> None:
 
 def _part(target: Path) -> Path:
     return target.with_name(target.name + ".genkit.part")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _silent():
@@ -387,11 +398,11 @@ def _stream(job: _Download, repo: str, revision: str, name: str, target: Path, b
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
     part, url = _part(target), hf_hub_url(repo, name, revision=revision)
-    start = part.stat().st_size if part.exists() else 0
+    start = _size(part)
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}  # a range of a compressed body would not be a range of the file
     if start:
         headers["Range"] = f"bytes={start}-"
-    with http_stream_backoff("GET", url, headers=headers, timeout=30, max_retries=3) as response:
+    with http_stream_backoff("GET", url, headers=headers, timeout=30, retry_on_exceptions=()) as response:
         if response.status_code != 416:  # range not satisfiable: all of it is here already
             hf_raise_for_status(response)
             if start and response.status_code != 206:
@@ -455,20 +466,21 @@ def _explain(error: Exception, name: str, remote: Remote) -> Problem:
             "{repo} 要求先接受许可协议：请在 {host}/{repo} 接受，再把 HF_TOKEN 设为您账户的令牌",
             **values,
         )
-    if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
-        en, zh = "there is no public model {repo} at {host}; check the name, or set HF_TOKEN if it is private", "{host} 上没有公开模型 {repo}；请检查名称，若为私有请设置 HF_TOKEN"
-        return Problem(en, zh, **values)
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     if isinstance(error, errors.RemoteEntryNotFoundError):
         en, zh = "a file of {repo} is missing at {host}; try again later, or choose another model", "{host} 上缺少 {repo} 的一个文件；请稍后再试，或选择其他模型"
+        return Problem(en, zh, **values)
+    if status in (401, 403, 404):  # the Hub answers 401 for what does not exist, so as not to tell what is private
+        en, zh = "there is no public model {repo} at {host}; check the name, or set HF_TOKEN if it is private", "{host} 上没有公开模型 {repo}；请检查名称，若为私有请设置 HF_TOKEN"
         return Problem(en, zh, **values)
     if isinstance(error, errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
         en, zh = "{name} is not on this machine and HF_HUB_OFFLINE is set; unset it to download", "本机没有 {name}，而且设置了 HF_HUB_OFFLINE；取消该设置后才能下载"
         return Problem(en, zh, **values)
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return _no_disk(name, amount(remote.size), amount(0))
-    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
+    if status:
         en, zh = "{host} answered with error {status}; try again in a few minutes", "{host} 返回错误 {status}；请过几分钟再试"
-        return Problem(en, zh, status=error.response.status_code, **values)
+        return Problem(en, zh, status=status, **values)
     return Problem(
         "no connection to {host}; check the network (HF_ENDPOINT sets a mirror) and start the download again: it goes on where it stopped",
         "无法连接 {host}；请检查网络（可用 HF_ENDPOINT 设置镜像）后重新下载：会从中断处继续",
