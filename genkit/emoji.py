@@ -131,7 +131,7 @@ BACKGROUNDS = {
 }
 CHINESE = {"white": "白", "black": "黑", "gray": "灰", "red": "红", "orange": "橙", "yellow": "黄", "green": "绿", "blue": "蓝", "purple": "紫", "pink": "粉"}
 _COUNTS = {2: ("two", "两"), 3: ("three", "三")}
-_PLURALS = {"fish": "fish", "grapes": "grapes", "ice cream": "ice creams", "octopus": "octopuses", "cactus": "cacti"}
+_PLURALS = {"fish": "fish", "grapes": "grapes", "ice cream": "ice creams", "octopus": "octopuses", "cactus": "cacti", "snowman": "snowmen"}
 
 
 @dataclass(frozen=True)
