@@ -1,0 +1,143 @@
+"""Every named endpoint through gradio_client, with good and with bad input."""
+
+import concurrent.futures
+import io
+import re
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image, ImageDraw
+
+from genkit import labels
+
+ENDPOINTS = {"/gan_sample", "/vae_reconstruct", "/vae_sample", "/diffusion_sample", "/text_sample", "/train"}
+
+
+@pytest.fixture(scope="module")
+def client(server, tmp_path_factory):
+    return Client(server, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+@pytest.fixture
+def seven(tmp_path):
+    picture = Image.new("RGB", (200, 260), "white")
+    ImageDraw.Draw(picture).line([(50, 50), (150, 50), (90, 210)], fill="black", width=18, joint="curve")
+    picture.save(tmp_path / "seven.png")
+    return tmp_path / "seven.png"
+
+
+def test_the_endpoints_are_those_of_the_documentation(client):
+    described = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(described) == ENDPOINTS
+    assert all(endpoint["description"] for endpoint in described.values())
+
+
+def test_gan_sample_returns_png_files_of_28_by_28_that_carry_their_mark(client):
+    files = client.predict("dcgan", "07", 4, 7, api_name="/gan_sample")
+    pictures = [Image.open(file) for file in files]
+    assert [picture.size for picture in pictures] == [(28, 28)] * 4 and {picture.format for picture in pictures} == {"PNG"}
+    assert labels.read(files[0])["seed"] == 7 and "dcgan" in labels.read(files[0])["model"]
+
+
+def test_the_same_seed_gives_the_same_digits_whatever_else_is_asked(client):
+    alone = client.predict("dcgan", "3", 2, 11, api_name="/gan_sample")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        crowd = [pool.submit(client.predict, "dcgan", "3", 2, seed, api_name="/gan_sample") for seed in (1, 11, 2, 3, 11, 4)]
+        again = crowd[1].result()
+    difference = max(abs(a - b) for one, other in zip(alone, again, strict=True) for a, b in zip(Image.open(one).tobytes(), Image.open(other).tobytes(), strict=True))
+    assert difference <= 1
+
+
+def test_vae_reconstruct_returns_a_picture_and_the_two_terms_in_nats(client, seven):
+    picture, numbers = client.predict(handle_file(seven), "conv", api_name="/vae_reconstruct")
+    assert Image.open(picture).size == (28, 28)
+    assert 0 < numbers["kl"] < 100 and 0 < numbers["recon"] < 500 and len(numbers["mu"]) == len(numbers["logvar"])
+
+
+def test_vae_sample_returns_digits(client):
+    files = client.predict("mlp", 3, 5, api_name="/vae_sample")
+    assert len(files) == 3 and Image.open(files[0]).size == (28, 28)
+
+
+def test_diffusion_sample_returns_a_picture_of_64_by_64(client):
+    file = client.predict("a red apple on a blue background", "", 3, 4.0, 7, "mini-sd", api_name="/diffusion_sample")
+    assert Image.open(file).size == (64, 64)
+    assert labels.read(file)["prompt"] == "a red apple on a blue background"
+
+
+def test_text_sample_streams_and_repeats_itself_for_a_seed(client):
+    job = client.submit("ROMEO:", "gpt-shakespeare", 60, 0.8, 0, 1.0, 7, api_name="/text_sample")
+    answer = job.result(timeout=120)
+    assert len(answer) >= 50
+    assert client.predict("ROMEO:", "gpt-shakespeare", 60, 0.8, 0, 1.0, 7, api_name="/text_sample") == answer
+
+
+def test_train_streams_progress_to_the_last_step(client):
+    job = client.submit("gan", "mlp", 6, 3, api_name="/train")
+    assert job.result(timeout=120)["state"] == "done"
+    assert job.outputs()[-1]["step"] == 6 and "loss_d" in job.outputs()[-1]["metrics"]
+
+
+def test_a_huge_count_is_clamped(client):
+    assert len(client.predict("mlp", "1", 10**9, 0, api_name="/gan_sample")) == 64
+
+
+REFUSED = [
+    ("/gan_sample", ("dcgna", "1", 1, 0), "choose one of"),
+    ("/gan_sample", ("dcgan", "no digit", 1, 0), "digit"),
+    ("/gan_sample", ("dcgan", "", 1, 0), "digit"),
+    ("/gan_sample", ("dcgan", "1", 1, "abc"), "seed must be a number, got 'abc'"),
+    ("/vae_sample", ("vqvae", 1, 0), "choose one of"),
+    ("/diffusion_sample", ("", "", 2, 4.0, 0, "mini-sd"), "prompt"),
+    ("/diffusion_sample", ("x" * 10_000, "", 2, 4.0, 0, "mini-sd"), "10000 characters"),
+    ("/diffusion_sample", ("a cat", "", 2, 4.0, 0, "stabilityai/another-model"), "choose one of"),
+    ("/text_sample", ("x" * 10_001, "gpt-shakespeare", 5, 0.8, 0, 1.0, 0), "10001 characters"),
+    ("/text_sample", ("a", "../../etc", 5, 0.8, 0, 1.0, 0), "choose one of"),
+    ("/train", ("gan", "nope", 5, 0), "choose one of"),
+    ("/train", ("evil", "mlp", 5, 0), "choose one of"),
+]
+
+
+@pytest.mark.parametrize("endpoint, arguments, sentence", REFUSED)
+def test_bad_input_gets_a_clear_sentence(client, endpoint, arguments, sentence):
+    with pytest.raises(AppError, match=re.escape(sentence)):
+        client.predict(*arguments, api_name=endpoint)
+
+
+def png(width, height):
+    buffer = io.BytesIO()
+    Image.new("1", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (b"this is a text file", "not a picture"),
+        (b"", "not a picture"),
+        (png(20_000, 20_000), "20000 x 20000"),
+        (png(100, 100), "nothing is drawn"),
+        (png(100, 100)[:40], "not a picture"),
+    ],
+    ids=["text named .png", "empty file", "20,000 x 20,000", "empty drawing", "truncated"],
+)
+def test_a_bad_picture_gets_a_clear_sentence(client, tmp_path, content, sentence):
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(AppError, match=sentence):
+        client.predict(handle_file(tmp_path / "bad.png"), "conv", api_name="/vae_reconstruct")
+
+
+def test_an_upload_of_50_mb_is_refused_and_the_page_goes_on(client, tmp_path):
+    (tmp_path / "big.png").write_bytes(b"\0" * 50_000_000)
+    with pytest.raises(Exception, match="413|large|exceed"):
+        client.predict(handle_file(tmp_path / "big.png"), "conv", api_name="/vae_reconstruct")
+    assert client.predict("mlp", 1, 0, api_name="/vae_sample")
+
+
+@pytest.mark.parametrize("prompt", ["<img src=x onerror=alert(1)>", "🐱 on white", "عربى على أبيض", "a\u0000b\u0007"])
+def test_strange_prompts_are_drawn_or_refused_never_crash(client, prompt):
+    try:
+        assert client.predict(prompt, "", 2, 4.0, 0, "mini-sd", api_name="/diffusion_sample")
+    except AppError as error:
+        assert re.search("prompt|word", str(error))

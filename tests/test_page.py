@@ -1,0 +1,219 @@
+"""The page in a real browser: every tab, both languages, a run that survives a reload, nobody else's Stop, nothing from elsewhere."""
+
+import re
+from urllib.parse import urlparse
+
+import pytest
+from playwright.sync_api import expect
+
+WORDS = {
+    "en-US": {"gan": "Make digits", "vae": "Reconstruct", "diffusion": "Draw", "text": "Write on", "train": "Train it yourself", "begin": "Train from noise", "stop": "Stop"},
+    "zh-CN": {"gan": "生成数字", "vae": "重建", "diffusion": "画图", "text": "续写", "train": "自己训练", "begin": "从零开始训练", "stop": "停止"},
+}
+MADE = {"en-US": "AI-generated", "zh-CN": "AI 生成"}
+TABS = ("gan", "vae", "diffusion", "text")
+LONG = 120_000  # ms: two slow cores that also wake up torch
+
+
+def made(page, tab, locale):
+    """The mark under the result of a tab, visible in the page's language."""
+    return page.locator(f"#{tab}-result .made").get_by_text(MADE[locale])
+
+
+@pytest.mark.parametrize("locale", WORDS)
+@pytest.mark.parametrize("tab", TABS)
+def test_a_tab_opens_with_a_result_and_its_main_button_makes_another(visit, tab, locale):
+    page = visit(f"/?tab={tab}", locale=locale)
+    expect(made(page, tab, locale)).to_be_visible(timeout=LONG)
+    before = page.locator(f"#{tab}-result").inner_html()
+    if tab in ("gan", "diffusion"):
+        page.get_by_role("button", name="More" if locale == "en-US" else "更多").click()
+        page.get_by_label("Seed" if locale == "en-US" else "随机种子").first.fill("12345")
+    elif tab == "text":
+        page.get_by_label("Your beginning" if locale == "en-US" else "您的开头").fill("JULIET:\n")
+    else:
+        page.get_by_role("button", name="Pick a test digit" if locale == "en-US" else "选一个测试数字").click()
+    page.get_by_role("button", name=WORDS[locale][tab], exact=True).click()
+    page.wait_for_function("([id, before]) => { const now = document.querySelector(id); return now.innerHTML !== before && now.querySelector('.made'); }", arg=[f"#{tab}-result", before], timeout=LONG)
+    expect(made(page, tab, locale)).to_be_visible()
+
+
+@pytest.mark.parametrize("locale", WORDS)
+def test_no_word_of_the_other_language_is_left_in_a_tab(visit, locale):
+    page = visit(locale=locale)
+    for name in page.get_by_role("tab").all():
+        name.click()
+        text = page.locator(".tabs").inner_text()
+        if locale == "en-US":
+            assert not re.search("[\u4e00-\u9fff]", text.replace("一只熊猫，绿色背景", ""))  # an example prompt
+        else:
+            assert not re.search("__i18n__|\\bt[0-9a-f]{32}\\b", text)
+            assert len(re.findall("[\u4e00-\u9fff]", text)) > 60
+
+
+def test_the_language_switch_lasts_over_a_reload(visit):
+    page = visit(locale="en-US")
+    page.get_by_role("button", name="中文 / EN").click()
+    expect(page.get_by_role("heading", name="生成模型画廊")).to_be_visible()
+    page.goto(page.url.split("?")[0])
+    expect(page.get_by_role("tab", name="GAN 数字")).to_be_visible()
+
+
+@pytest.mark.parametrize("locale", ["zh", "zh-HK", "zh-TW"])
+def test_every_chinese_browser_gets_chinese(visit, locale):
+    expect(visit(locale=locale).get_by_role("tab", name="GAN 数字")).to_be_visible()
+
+
+def train_tab(page, locale="en-US"):
+    page.get_by_role("button", name=WORDS[locale]["train"]).click()
+    return page.locator(".run [role=status]")
+
+
+def test_a_run_is_there_again_after_a_reload_and_stops(visit):
+    page = visit("/?tab=gan")
+    state = train_tab(page)
+    page.get_by_label("Steps").fill("5000")
+    page.get_by_role("button", name="Train from noise").click()
+    expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG)
+    page.reload()
+    state = train_tab(page)
+    expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG)
+    expect(page.locator(".chart polyline").first).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(state).to_contain_text("stopped", timeout=LONG)
+    expect(page.get_by_role("button", name="Train from noise")).to_be_enabled()
+
+
+def test_a_second_screen_follows_a_run_but_only_its_owner_stops_it(visit):
+    owner = visit("/?tab=vae")
+    state = train_tab(owner)
+    owner.get_by_label("Steps").fill("5000")
+    owner.get_by_role("button", name="Train from noise").click()
+    expect(state).to_contain_text("training", timeout=LONG)
+    owner.get_by_text("Follow this run on another screen").click()
+    watching = visit("/" + owner.locator("details a").get_attribute("href"))
+    seen = train_tab(watching)
+    expect(seen).to_contain_text("training", timeout=LONG)
+    expect(watching.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+    device = visit("/" + owner.locator("details code").last.text_content())
+    mine = train_tab(device)
+    expect(mine).to_contain_text("training", timeout=LONG)
+    device.get_by_role("button", name="Stop", exact=True).click()
+    for told in (mine, state, seen):
+        expect(told).to_contain_text("stopped", timeout=LONG)
+
+
+def test_two_clicks_on_train_start_one_run(visit):
+    page = visit("/?tab=gan")
+    state = train_tab(page)
+    page.get_by_label("Steps").fill("400")
+    page.get_by_role("button", name="Train from noise").dblclick()
+    expect(state).to_contain_text("training", timeout=LONG)
+    expect(state).to_have_count(1)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(state).to_contain_text("stopped", timeout=LONG)
+    assert page.locator(".toast-body").count() == 0
+
+
+def test_stopping_a_text_frees_its_place(visit):
+    page = visit("/?tab=text")
+    expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("Length, tokens").fill("1000")
+    page.get_by_role("button", name="Write on").click()
+    expect(page.locator("#text-result .cursor")).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_label("Length, tokens").fill("10")
+    page.get_by_role("button", name="Write on").click()
+    expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
+
+
+def test_a_drawing_is_reconstructed_while_it_is_drawn_and_cleared(visit):
+    page = visit("/?tab=vae")
+    expect(made(page, "vae", "en-US")).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.locator("#vae-result .empty")).to_be_visible()
+    box = page.locator("#vae-pad canvas").bounding_box()
+    page.mouse.move(box["x"] + 140, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 140, box["y"] + 240, steps=10)
+    expect(page.locator("#vae-result .plates")).to_be_visible(timeout=LONG)  # the pen is still down
+    page.mouse.up()
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_role("button", name="Reconstruct", exact=True).click()
+    expect(page.locator("#vae-result .warn")).to_contain_text("nothing is drawn yet")
+
+
+def test_the_pad_can_be_drawn_on_with_the_keyboard(visit):
+    page = visit("/?tab=vae")
+    expect(made(page, "vae", "en-US")).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    canvas = page.locator("#vae-pad canvas")
+    canvas.focus()
+    page.keyboard.press(" ")
+    for _ in range(12):
+        page.keyboard.press("ArrowDown")
+    expect(page.locator("#vae-result .plates")).to_be_visible(timeout=LONG)
+
+
+def test_markup_in_a_prompt_is_shown_not_run(visit):
+    page = visit("/?tab=text")
+    expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
+    page.get_by_label("Your beginning").fill("<img src=x onerror=\"document.title='broken'\">")
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("Length, tokens").fill("10")
+    page.get_by_role("button", name="Write on").click()
+    expect(page.locator("#text-result .yours")).to_contain_text("<img src=x", timeout=LONG)
+    expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
+    assert page.title() != "broken" and page.locator("#text-result img").count() == 0
+
+
+def test_a_pretrained_model_shows_its_size_and_waits_for_a_click(visit):
+    page = visit("/?tab=text")
+    page.get_by_label("Model").first.click()
+    page.get_by_role("option", name="smollm2", exact=True).click()
+    expect(page.get_by_text(re.compile("Not on this machine yet"))).to_be_visible()
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    page.get_by_role("button", name="Download").click()
+    expect(page.locator(".toast-body")).to_contain_text(re.compile("offline|network|reach", re.I), timeout=LONG)
+    page.get_by_role("button", name="Write on").click()
+    expect(page.locator(".toast-body").last).to_contain_text(re.compile("smollm2", re.I), timeout=LONG)
+
+
+@pytest.mark.parametrize("locale", WORDS)
+def test_nothing_scrolls_sideways_on_a_phone_of_360_px(visit, locale):
+    page = visit(locale=locale, width=360, height=740)
+    for tab in page.get_by_role("tab").all():
+        tab.click(force=True)
+        page.wait_for_timeout(300)
+        for fold in page.locator("button.label-wrap:not(.open)").all():
+            if fold.is_visible():
+                fold.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_page_talks_to_no_foreign_host(visit, server):
+    page = visit()
+    hosts = set()
+    page.on("request", lambda request: hosts.add(urlparse(request.url).netloc))
+    page.reload()
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_timeout(500)
+    assert hosts - {""} == {urlparse(server).netloc}
+
+
+# what axe finds on an empty Gradio page already, or in Gradio's own parts
+BASELINE = {"color-contrast", "image-redundant-alt", "button-name", "aria-prohibited-attr"}
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_axe_finds_nothing_serious_beyond_gradios_own(visit, tab):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(f"/?tab={tab}")
+    expect(made(page, tab, "en-US")).to_be_visible(timeout=LONG)
+    found = [finding for finding in Axe().run(page).response["violations"] if finding["impact"] in ("serious", "critical")]
+    assert {finding["id"]: [node["html"][:160] for node in finding["nodes"]] for finding in found if finding["id"] not in BASELINE} == {}
+    ours = [node["html"] for finding in found for node in finding["nodes"] if re.search('class="(wall|plate|made|note|opening|run|legend|pad|written)', node["html"])]
+    assert ours == []
