@@ -1,0 +1,1 @@
+"""Tests, named as facts. tests.bench is a benchmark, not a test."""
