@@ -75,7 +75,7 @@ class ConvGenerator(nn.Module):
         self.body = nn.Sequential(
             nn.BatchNorm2d(2 * c), nn.ReLU(),
             nn.ConvTranspose2d(2 * c, c, 4, 2, 1, bias=False), nn.BatchNorm2d(c), nn.ReLU(),  # (B, C, 14, 14)
-            nn.ConvTranspose2d(c, 1, 4, 2, 1), nn.Tanh(),  # (B, 1, 28, 28)
+            nn.Conv2d(c, 4, 5, padding=2), nn.PixelShuffle(2), nn.Tanh(),  # (B, 1, 28, 28)
         )  # fmt: skip
 
     def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -27,16 +27,16 @@ def mlp(latent_dim: int, channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 def conv(latent_dim: int, channels: int) -> tuple[nn.Module, nn.Module]:
-    """28 x 28 to 7 x 7 in two halvings, a hidden layer, and back."""
-    c, hidden = channels, 8 * channels
+    """28 x 28 to 7 x 7 in two halvings, to Z, and back."""
+    c = channels
     encoder = nn.Sequential(
-        nn.Conv2d(1, c, 4, 2, 1), nn.SiLU(),  # (B, C, 14, 14)
-        nn.Conv2d(c, 2 * c, 4, 2, 1), nn.SiLU(),  # (B, 2C, 7, 7)
-        nn.Flatten(), nn.Linear(2 * c * 49, hidden), nn.SiLU(), nn.Linear(hidden, 2 * latent_dim),
+        nn.Conv2d(1, c, 4, 2, 1), nn.ReLU(),  # (B, C, 14, 14)
+        nn.Conv2d(c, 2 * c, 4, 2, 1), nn.ReLU(),  # (B, 2C, 7, 7)
+        nn.Flatten(), nn.Linear(2 * c * 49, 2 * latent_dim),
     )  # fmt: skip
     decoder = nn.Sequential(
-        nn.Linear(latent_dim, hidden), nn.SiLU(), nn.Linear(hidden, 2 * c * 49), nn.Unflatten(1, (2 * c, 7, 7)), nn.SiLU(),
-        nn.ConvTranspose2d(2 * c, c, 4, 2, 1), nn.SiLU(),  # (B, C, 14, 14)
+        nn.Linear(latent_dim, 2 * c * 49), nn.Unflatten(1, (2 * c, 7, 7)), nn.ReLU(),
+        nn.ConvTranspose2d(2 * c, c, 4, 2, 1), nn.ReLU(),  # (B, C, 14, 14)
         nn.ConvTranspose2d(c, 1, 4, 2, 1),  # (B, 1, 28, 28)
     )  # fmt: skip
     return encoder, decoder

@@ -39,6 +39,7 @@ def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, see
     x, y = digits("train", download)
     acc = core.accelerator()
     model = core.build(lambda: VAE(config.arch, config.latent_dim, config.channels), seed)
+    model.to(memory_format=torch.channels_last)  # convolutions are a third faster on a CPU
     model, optimizer = acc.prepare(model, torch.optim.Adam(model.parameters(), lr))
     start, terms = core.resume(acc, checkpoint), []
     yield _event(acc, model, start, steps, terms, seed)
