@@ -1,0 +1,59 @@
+"""Language models: given the tokens so far, how likely is each next one? Asked again and again, they write.
+
+Ours are small transformers of single characters; the pretrained ones are of sub-words.
+This file stays light: torch and transformers are imported when load, train, sample ... are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from genkit.core import Remote
+
+
+@dataclass(frozen=True)
+class Config:
+    """One variant: its network and the recipe that its shipped weights were trained with."""
+
+    corpus: str  # a name in corpora.FILES
+    n_layer: int = 4
+    n_head: int = 6
+    n_embd: int = 192
+    context_length: int = 256  # tokens
+    vocab_size: int = 5000  # at most: the most frequent characters; the others become <unk>
+    end: str = ""  # the character that ends a text; "" goes on for ever
+    steps: int = 1800
+    every: int = 100  # steps between events
+    batch_size: int = 12
+    lr: float = 6e-3
+
+
+VARIANTS: dict[str, Config] = {
+    "gpt-shakespeare": Config(corpus="shakespeare"),
+    "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=24, steps=2400),
+    "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
+}
+_FILES = ("config.json", "generation_config.json", "model*.safetensors*", "tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
+PRETRAINED: dict[str, Remote] = {
+    name: Remote(repo, int(gigabytes * 1e9), licence, defaults, _FILES, int(memory * 1e9))
+    for name, repo, gigabytes, memory, licence, defaults in (  # memory: float32, as on a CPU, and a long prompt
+        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", 0.28, 0.9, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9}),
+        ("smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", 0.73, 2.0, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9}),
+        ("qwen3-0.6b", "Qwen/Qwen3-0.6B", 1.52, 3.5, "Apache-2.0", {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
+        ("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", 1.0, 2.8, "Apache-2.0", {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
+        ("gpt2", "openai-community/gpt2", 0.55, 0.9, "MIT", {"temperature": 0.8, "top_k": 50}),
+        ("distilgpt2", "distilbert/distilgpt2", 0.36, 0.6, "Apache-2.0", {"temperature": 0.8, "top_k": 50}),
+    )
+}
+
+_HEAVY = {
+    "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "fit": "sampling", "unknown": "sampling",
+    "train": "training", "validation": "training", "report": "evaluate",
+}  # fmt: skip
+
+
+def __getattr__(name: str):
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HEAVY[name]}"), name)

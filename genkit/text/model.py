@@ -1,0 +1,121 @@
+"""A small transformer of characters in transformers' own format: a Llama (rotary positions, RMS norms, gated MLPs) with tied embeddings.
+
+Vaswani et al. 2017: https://arxiv.org/abs/1706.03762. Su et al. 2021 (rotary positions): https://arxiv.org/abs/2104.09864. Shazeer 2020 (gates): https://arxiv.org/abs/2002.05202.
+A model is a transformers model with its tokenizer as `model.tokenizer`. B batch, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from genkit import core, folders
+from genkit.core import Problem
+from genkit.text import VARIANTS, Config
+
+UNKNOWN = "<unk>"
+
+
+def character_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each of the most frequent characters of `text`; every other character becomes <unk>."""
+    counts = Counter(text)
+    characters = sorted(sorted(counts, key=lambda c: (-counts[c], c))[: vocab_size - 1])
+    # a byte-pair encoding that knows no pair is a table of characters
+    table = Tokenizer(models.BPE({token: i for i, token in enumerate([UNKNOWN, *characters])}, [], unk_token=UNKNOWN))
+    table.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=table, unk_token=UNKNOWN, clean_up_tokenization_spaces=False)
+
+
+def network(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """An untrained network for the tokens of `tokenizer`."""
+    newline, end = (tokenizer.get_vocab().get(c) for c in ("\n", config.end))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.n_embd,
+            intermediate_size=config.n_embd * 8 // 96 * 32,  # 8/3: the gate is a third matrix, so as many parameters as two of 4 n_embd (Shazeer 2020)
+            num_hidden_layers=config.n_layer,
+            num_attention_heads=config.n_head,
+            max_position_embeddings=config.context_length,
+            tie_word_embeddings=True,
+            bos_token_id=newline,
+            eos_token_id=end,
+            pad_token_id=None,
+            dtype=torch.float32,
+        )
+    )
+    unknown = tokenizer.unk_token_id
+    model.generation_config = GenerationConfig(bos_token_id=newline, eos_token_id=end, pad_token_id=newline, suppress_tokens=[unknown])
+    model.tokenizer = tokenizer
+    return model
+
+
+def save(model, path: Path | str) -> None:
+    """Write a transformers folder that `pipeline("text-generation", path)` opens. Raises Problem for a full disk; no half folder stays behind.
+
+    Ours are stored in half precision, half the bytes, and said to be float32 in config.json: that is what they are opened as, everywhere.
+    """
+    with folders.written(path) as folder:
+        model.tokenizer.save_pretrained(folder)
+        model.generation_config.save_pretrained(folder)
+        model.config.save_pretrained(folder)
+        weights = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # tied
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def load(source: Path | str):
+    """A transformers causal language model in eval mode on core.device(), with its tokenizer as `.tokenizer`.
+
+    source: a name in VARIANTS, a transformers folder, or a folder with one .gguf file. Raises Problem that names a missing or damaged file.
+    """
+    folder = core.WEIGHTS / "text" / source if isinstance(source, str) and source in VARIANTS else Path(source)
+    gguf = next(iter(sorted(folder.glob("*.gguf"))), None)
+    options = {"gguf_file": gguf.name} if gguf else {}
+    if not gguf:
+        folders.config(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=_dtype(), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+        )
+        if report["missing_keys"]:
+            raise ValueError(f"no {min(report['missing_keys'])}")
+    except Exception as error:  # transformers, tokenizers, safetensors and gguf each have their own
+        if isinstance(error, MemoryError) or "memory" in str(error):  # too little of it: genkit.models knows what to do
+            raise
+        raise _unreadable(folder, gguf, error) from None
+    model.tokenizer = tokenizer
+    return model.to(core.device()).eval()
+
+
+def _unreadable(folder: Path, gguf: Path | None, error: Exception) -> Problem:
+    """What is wrong with a folder that does not load, by the file that is to blame."""
+    weights = gguf or next(iter(sorted(folder.glob("*.safetensors"))), folder / "model.safetensors")
+    for file in (folder / "tokenizer.json", weights):
+        if not gguf and not file.exists():
+            return Problem("{file} is missing; {remedy}", "缺少 {file}；{remedy}", file=file, remedy=folders.REMEDY)
+    file = folder / "tokenizer.json" if not gguf and not _is_json(folder / "tokenizer.json") else weights
+    first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return Problem("{file} is damaged ({error}); {remedy}", "{file} 已损坏（{error}）；{remedy}", file=file, error=first, remedy=folders.REMEDY)
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError:
+        return False
+
+
+def _dtype() -> torch.dtype:
+    """Half precision where the hardware has it; a CPU multiplies float32 up to 60 times faster than bfloat16."""
+    device = core.device().type
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if device == "mps" else torch.float32

@@ -1,0 +1,136 @@
+"""Writing on, one token after the other: the loop, and the three numbers that decide how daring it is.
+
+Radford et al. 2019 (top-k): https://openai.com/index/better-language-models/. Holtzman et al. 2020 (top-p): https://arxiv.org/abs/1904.09751.
+T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from genkit import core
+from genkit.core import Problem
+
+FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
+
+
+def sample(model, prompt: str, *, max_new_tokens=200, temperature=0.8, top_k=0, top_p=1.0, seed=0) -> Iterator[str]:
+    """The continuation of `prompt`, or a chat model's answer to it, so far; it grows with every token and the last one is whole.
+
+    temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave no token out. Closing the iterator stops the computing.
+    Raises Problem for a prompt that is no text, or an empty one to a chat model.
+    """
+    temperature, top_p = core.number(temperature, 0, 100, "temperature"), core.number(top_p, 0, 1, "top_p")
+    max_new_tokens, top_k = (core.number(value, 0, 10**6, name, whole=True) for value, name in ((max_new_tokens, "max_new_tokens"), (top_k, "top_k")))
+    ids, _ = fit(model, prompt)
+    rng, ends, written, said, cache, feed = core.seeded(seed), _ends(model), [], None, None, ids
+    for _ in range(max_new_tokens):
+        if cache is not None and cache.get_seq_length() >= context_length(model):
+            feed, cache = (ids + written)[-_room(model) :], None
+        logits, cache = step(model, feed, cache)
+        token = draw(probabilities(logits, temperature, top_k, top_p), rng)
+        if token in ends:
+            break
+        written.append(token)
+        feed = [token]
+        text = model.tokenizer.decode(written, skip_special_tokens=True)
+        if text != said and not text.endswith("\ufffd"):  # the last token may be the first bytes of a character
+            said = text
+            yield said
+    if said is None:
+        yield ""
+
+
+@torch.inference_mode()
+def step(model, ids: list[int], cache=None):
+    """Logits (V,) of the token after `ids`, float32 on the CPU, and the cache of keys and values that makes the next step cheap."""
+    out = model(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    logits = out.logits[0, -1].float().cpu()
+    if suppressed := model.generation_config.suppress_tokens:
+        logits[suppressed] = -torch.inf
+    return logits, out.past_key_values
+
+
+def probabilities(logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
+    """What is drawn from, (V,): softmax(logits / temperature), cut to the top_k likeliest, then to the fewest that together reach top_p."""
+    if temperature == 0:
+        return torch.nn.functional.one_hot(logits.argmax(), len(logits)).float()
+    logits = logits / temperature
+    if 0 < top_k < len(logits):
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -torch.inf)
+    probs = logits.softmax(dim=-1)
+    if top_p < 1:
+        ordered, order = probs.sort(descending=True)
+        before = ordered.cumsum(dim=-1) - ordered  # of the likelier ones: the first always stays
+        probs[order[(before > 0) & (before >= top_p)]] = 0
+        probs /= probs.sum()
+    return probs
+
+
+def draw(probs: torch.Tensor, rng: torch.Generator) -> int:
+    """One token id out of probabilities (V,)."""
+    return int(torch.multinomial(probs, 1, generator=rng))
+
+
+def fit(model, prompt: str) -> tuple[list[int], int]:
+    """The token ids that the model is given for `prompt`, and how many characters at its beginning did not fit into the context.
+
+    A chat model gets its template around the prompt; any other gets its beginning-of-text token before it (for ours, a newline).
+    """
+    prompt, tokenizer, room = clean(prompt), model.tokenizer, _room(model)
+    if tokenizer.chat_template and not prompt.strip():
+        raise Problem("the prompt is empty; write a question or a task", "提示为空；请写一个问题或任务")
+    wrap = _chat if tokenizer.chat_template else _plain
+    ids, cut = wrap(model, prompt), 0
+    if len(ids) > room:
+        offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+        keep = room - len(wrap(model, ""))  # what the template and the beginning-of-text token leave
+        cut = offsets[-keep][0]
+        ids = wrap(model, prompt[cut:])
+    return ids, cut
+
+
+def _chat(model, prompt: str) -> list[int]:
+    messages = [{"role": "user", "content": prompt}]
+    # Qwen3 would think aloud first; templates that do not know the switch ignore it
+    text = model.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=False)
+    return model.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+
+def _plain(model, prompt: str) -> list[int]:
+    first = model.generation_config.bos_token_id
+    ids = model.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    return [first, *ids] if first is not None else ids
+
+
+def clean(prompt: str) -> str:
+    """The prompt as valid Unicode: halves of a surrogate pair are joined, lone ones become U+FFFD; line ends become \\n."""
+    if not isinstance(prompt, str):
+        raise Problem("the prompt must be text, got {kind}", "提示必须是文本，收到的是 {kind}", kind=type(prompt).__name__)
+    return prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def unknown(model, prompt: str) -> str:
+    """The characters of `prompt` that the model never saw, each once, in their order."""
+    characters = list(dict.fromkeys(clean(prompt)))
+    if not characters:
+        return ""
+    encoded = model.tokenizer(characters, add_special_tokens=False).input_ids
+    return "".join(character for character, ids in zip(characters, encoded, strict=True) if model.tokenizer.unk_token_id in ids)
+
+
+def context_length(model) -> int:
+    """Tokens that the model can look back on."""
+    return model.config.max_position_embeddings
+
+
+def _room(model) -> int:
+    return int(FILL * context_length(model))
+
+
+def _ends(model) -> set[int]:
+    """The tokens that end a text; none for a model that writes for ever."""
+    end = model.generation_config.eos_token_id
+    return set() if end is None else {end} if isinstance(end, int) else set(end)

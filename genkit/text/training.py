@@ -1,0 +1,101 @@
+"""Learning to predict the next token: cross-entropy, averaged over every position of every window. Dimensions as in model.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from genkit import core, corpora
+from genkit.text import VARIANTS
+from genkit.text.model import character_tokenizer, network
+from genkit.text.muon import Muon
+from genkit.text.sampling import sample
+
+WARM_UP = 0.05  # of the steps
+
+
+def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, corpus=None) -> Iterator[core.Event]:
+    """Learn the variant's corpus, or another one of corpora.FILES. metrics: loss and loss_val, in nats per token.
+
+    A run resumed from `checkpoint` equals an unbroken one. Raises Problem for an unknown variant or corpus, or where the corpus is not to be had.
+    """
+    config = core.pick(VARIANTS, variant, "text variant", "文本变体")
+    steps, every, batch_size, lr = steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr
+    text = corpora.corpus(corpus or config.corpus, download)
+    tokenizer = character_tokenizer(text, config.vocab_size)
+    learn, held_out = (encode(tokenizer, part) for part in corpora.split(text))
+    acc = core.accelerator()
+    model = core.build(lambda: network(config, tokenizer), seed)
+    model, *optimizers = acc.prepare(model, *_optimizers(model, lr))
+    start, losses = core.resume(acc, checkpoint), []
+    yield _event(acc, model, start, steps, losses, held_out, seed)
+    for step in range(start, steps):
+        x, y = windows(learn, batch_size, config.context_length, core.seeded(seed, step, acc.process_index))
+        losses.append(_step(acc, model, optimizers, x.to(acc.device), y.to(acc.device), lr * pace(step, steps)))
+        if (step + 1) % every == 0 or step + 1 == steps:
+            core.keep(acc, checkpoint, step + 1)
+            yield _event(acc, model, step + 1, steps, losses, held_out, seed)
+            losses = []
+
+
+def encode(tokenizer, text: str) -> torch.Tensor:
+    """Token ids (T,). A character tokenizer is a table: looking up is 20 times faster than its merging of one very long word."""
+    table = tokenizer.get_vocab()
+    return torch.tensor([table.get(character, tokenizer.unk_token_id) for character in text])
+
+
+def windows(ids: torch.Tensor, n: int, length: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """n random windows of ids (T,): x and y, (n, length), where y is x one token later."""
+    starts = torch.randint(max(1, len(ids) - length), (n, 1), generator=rng)
+    found = ids[starts + torch.arange(length + 1).clamp(max=len(ids) - 1)]
+    return found[:, :-1], found[:, 1:]
+
+
+def pace(step: int, steps: int) -> float:
+    """The learning rate's share: up along a straight line, then down along another to 0."""
+    return min((step + 1) / (WARM_UP * steps), (steps - step) / ((1 - WARM_UP) * steps), 1.0)
+
+
+def _optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices between the embeddings; AdamW for the embeddings and norms, whose rows are not one linear map."""
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+    return [Muon(matrices, lr), torch.optim.AdamW(others, lr, betas=(0.9, 0.95), weight_decay=0.0)]
+
+
+@torch.enable_grad()
+def _step(acc, model, optimizers, x: torch.Tensor, y: torch.Tensor, lr: float) -> torch.Tensor:
+    """One step of both optimizers; the loss before it."""
+    model.train()
+    loss = F.cross_entropy(model(input_ids=x, use_cache=False).logits.flatten(0, 1), y.flatten())  # (B T, V) against (B T,)
+    acc.backward(loss)
+    acc.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.detach()
+
+
+@torch.inference_mode()
+def validation(model, ids: torch.Tensor, most: int | None = None) -> float:
+    """Mean loss in nats per token over ids (T,), cut into windows of the model's context; `most` takes that many windows, evenly spread."""
+    length = min(model.config.max_position_embeddings, len(ids) - 1)
+    starts = torch.arange(0, len(ids) - length, length)
+    if most and len(starts) > most:
+        starts = starts[torch.linspace(0, len(starts) - 1, most).long()]
+    total = 0.0
+    for chunk in starts.split(16):
+        found = ids[chunk[:, None] + torch.arange(length + 1)].to(model.device)
+        total += F.cross_entropy(model(input_ids=found[:, :-1], use_cache=False).logits.flatten(0, 1), found[:, 1:].flatten(), reduction="sum").item()
+    return total / (len(starts) * length)
+
+
+def _event(acc, model, step: int, steps: int, losses: list[torch.Tensor], held_out: torch.Tensor, seed: int) -> core.Event:
+    plain = acc.unwrap_model(model).eval()
+    metrics = {"loss": torch.stack(losses).mean().item(), "loss_val": validation(plain, held_out, most=16)} if losses else {}
+    *_, preview = sample(plain, "", max_new_tokens=160, seed=seed)
+    return core.Event(step, steps, metrics, plain, preview)
