@@ -32,13 +32,13 @@ class Config:
 VARIANTS = {
     "mini-sd": Config(
         arch="latent",
-        steps=10_000,
-        batch_size=48,
+        steps=8000,
+        batch_size=32,
         lr=1e-3,
-        every=250,
-        autoencoder={"steps": 3600, "batch_size": 8, "lr": 2e-3},
+        every=200,
+        autoencoder={"steps": 2600, "batch_size": 8, "lr": 2e-3},
         text_encoder={"steps": 600, "batch_size": 48, "lr": 1.5e-3},
-        pictures=60_000,
+        pictures=32_000,
     ),
     "digits": Config(arch="pixel", steps=1500, batch_size=64, lr=2e-3, every=50),
 }

@@ -5,15 +5,17 @@ B pictures, T = 32 tokens, E = 192 text features. Pictures x (B, 3, 64, 64) in [
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from genkit import core, emoji
+from genkit import core, emoji, images
 from genkit.diffusion import networks
 from genkit.diffusion.training import set_lr
 
@@ -62,6 +64,8 @@ def train_autoencoder(config, steps, every, seed, checkpoint, art) -> Iterator[t
             losses = []
             core.keep(accelerator, checkpoint, step + 1)
             yield step + 1, metrics, vae
+        if step + 1 == steps:
+            core.keep(accelerator, checkpoint, steps)
     vae.eval()
     networks.whiten(vae, pictures(art, seed, range(VALIDATION + 1000, VALIDATION + 2000)).to(accelerator.device))
     yield steps, {"psnr": psnr(vae, validation.to(accelerator.device))}, vae
@@ -173,3 +177,153 @@ def _caption_batch(tokenizer, seed, count, device):
 def _said(pupil, tokenizer, seed, device) -> float:
     ids, targets = _caption_batch(tokenizer, f"{seed} validation", 200, device)
     return float(_text_loss(pupil(ids), ids, targets)[1])
+
+
+# --- the U-Net, on latents that are kept
+
+
+def latents(art, vae, seed: int, count: int, checkpoint, accelerator) -> torch.Tensor:
+    """Latents (count, 4, 16, 16) float16 of the first `count` training pictures; computed once, and kept beside the checkpoint."""
+    file = checkpoint / f"latents-{count}.safetensors" if checkpoint else None
+    if file is not None and not file.exists() and accelerator.is_main_process:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"latents": _encode(art, vae, seed, count, accelerator.device)}, str(file.with_suffix(".new")))
+        file.with_suffix(".new").replace(file)
+    accelerator.wait_for_everyone()
+    return load_file(str(file))["latents"] if file is not None else _encode(art, vae, seed, count, accelerator.device)
+
+
+@torch.no_grad()
+def _encode(art, vae, seed, count, device):
+    parts = (pictures(art, seed, range(begin, min(begin + 64, count))) for begin in range(0, count, 64))
+    return torch.cat([vae.encode(part.to(device)).latent_dist.mean.half().cpu() for part in parts]).contiguous()
+
+
+def velocity(x0, noise, t, alphas_cumprod):
+    """x_t and the v to be learnt at levels t (B,): x_t = a x0 + s noise, v = a noise - s x0. Salimans & Ho 2022, appendix D."""
+    a = alphas_cumprod[t].sqrt().view(-1, 1, 1, 1)
+    s = (1 - alphas_cumprod[t]).sqrt().view(-1, 1, 1, 1)
+    return a * x0 + s * noise, a * noise - s * x0
+
+
+class Lesson:
+    """Batches for the U-Net: kept latents, a fresh caption for each picture, a tenth of the captions left out for guidance."""
+
+    def __init__(self, kept, seed, encoder, tokenizer, device):
+        self.kept, self.seed, self.encoder, self.tokenizer, self.device = kept, seed, encoder, tokenizer, device
+        self.scenes = [emoji.random_scene(random.Random(f"emoji {seed} {index}")) for index in range(len(kept))]
+        self.alphas_cumprod = networks.scheduler().alphas_cumprod.to(device)
+
+    @torch.no_grad()
+    def batch(self, size: int, *key) -> tuple[torch.Tensor, ...]:
+        """x_t, t, text features and v of one batch, the same for the same key."""
+        rng, words = core.seeded(self.seed, "unet", *key), random.Random(f"words {self.seed} {key}")
+        indices = torch.randint(len(self.kept), (size,), generator=rng)
+        texts = [emoji.caption(self.scenes[i], words, "zh" if words.random() < 1 / 3 else "en") for i in indices.tolist()]
+        texts = ["" if words.random() < 0.1 else text for text in texts]
+        x0 = self.kept[indices].float().to(self.device)
+        noise = torch.randn(x0.shape, generator=rng).to(self.device)
+        t = torch.randint(1000, (size,), generator=rng).to(self.device)
+        features = self.encoder(tokens(self.tokenizer, texts).to(self.device)).last_hidden_state
+        x_t, v = velocity(x0, noise, t, self.alphas_cumprod)
+        return x_t, t, features, v
+
+
+def train_unet(config, steps, every, batch_size, lr, seed, checkpoint, parts, art) -> Iterator[tuple[int, dict, nn.Module]]:
+    """Yield (step, metrics, averaged U-Net). parts: the trained vae, text encoder and tokenizer, which stay as they are."""
+    accelerator = core.accelerator()
+    vae, encoder, tokenizer = parts
+    unet = core.build(networks.unet, seed)
+    average = copy.deepcopy(unet).eval().requires_grad_(False)
+    # Adam's second moment forgets faster than usual: a few thousand steps are all there is
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    vae, encoder = vae.to(accelerator.device), encoder.to(accelerator.device).eval()
+    net, optimizer = accelerator.prepare(unet, optimizer)
+    average = accelerator.prepare_model(average, evaluation_mode=True)  # so that keep() keeps it
+    start = core.resume(accelerator, checkpoint)
+    yield start, {}, average
+    if start >= steps:
+        return
+    lesson = Lesson(latents(art, vae, seed, config.pictures, checkpoint, accelerator), seed, encoder, tokenizer, accelerator.device)
+    losses = []
+    for step in range(start, steps):
+        unet.train()
+        set_lr(optimizer, lr, step, steps, warmup=min(100 / steps, 0.1), hold=0.5)
+        x_t, t, features, v = lesson.batch(batch_size, step, accelerator.process_index)
+        with torch.enable_grad():
+            loss = F.mse_loss(net(x_t, t, features).sample, v)
+            accelerator.backward(loss)
+        accelerator.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        _follow(average, accelerator.unwrap_model(net), step)
+        losses.append(loss.item())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            core.keep(accelerator, checkpoint, step + 1)
+            yield step + 1, {"loss": sum(losses) / len(losses)}, average
+            losses = []
+
+
+@torch.no_grad()
+def _follow(average, model, step: int) -> None:
+    """Exponential moving average of the weights, short at first."""
+    rate = 1 - min(0.998, (1 + step) / (10 + step))
+    for mean, now in zip(average.parameters(), model.parameters(), strict=True):
+        mean.lerp_(now, rate)
+
+
+# --- the three stages in order
+
+PROMPTS = (
+    "a cat on a white background",
+    "a red apple on a blue background",
+    "a rocket on a black background",
+    "a green heart",
+    "two yellow stars on a purple background",
+    "a house on a green background",
+    "a fish and a crown",
+    "一只熊猫，粉色背景",
+    "一个红色的房子，黄色背景",
+    "三颗草莓",
+)
+
+
+def train(config, steps, every, batch_size, lr, seed, checkpoint, download) -> Iterator[core.Event]:
+    """The three stages one after the other; a stage that is finished in the checkpoint folder is read from there.
+
+    Previews: reconstructions while the autoencoder learns, then what the pipeline draws for PROMPTS.
+    """
+    art = emoji.Emoji(download=download)
+    first, second = (min(stage["steps"], steps // 3) for stage in (config.autoencoder, config.text_encoder))
+    tokenizer = networks.tokenizer([text for _, text in captions("tokenizer", 20_000)])
+    folder = {name: checkpoint / name if checkpoint else None for name in ("autoencoder", "text_encoder", "unet")}
+    vae = core.build(networks.autoencoder, seed)
+    encoder = core.build(lambda: networks.text_encoder(len(tokenizer)), seed).eval()
+    unet = core.build(networks.unet, seed).eval()
+    last = -1
+
+    def event(step, metrics):
+        nonlocal last
+        if step > last:  # the end of one stage is the beginning of the next
+            last = step
+            pipe = networks.pipeline(vae, encoder, tokenizer, unet)
+            yield core.Event(step, steps, metrics, pipe, _reconstructions(vae, art, seed) if step <= first else _drawings(pipe, seed))
+
+    for step, metrics, vae in train_autoencoder(config.autoencoder, first, every, seed, folder["autoencoder"], art):
+        yield from event(step, metrics)
+    for step, metrics, encoder in train_text_encoder(config.text_encoder, second, every, seed, folder["text_encoder"], tokenizer):
+        yield from event(first + step, metrics)
+    rest = steps - first - second
+    for step, metrics, unet in train_unet(config, rest, every, batch_size, lr, seed, folder["unet"], (vae, encoder, tokenizer), art):
+        yield from event(first + second + step, metrics)
+
+
+@torch.no_grad()
+def _reconstructions(vae, art, seed) -> list:
+    x = pictures(art, seed, range(VALIDATION, VALIDATION + 10)).to(vae.device)
+    return images.to_pil(torch.cat([x, vae.decode(vae.encode(x).latent_dist.mean).sample]))
+
+
+def _drawings(pipe, seed) -> list:
+    noise = [core.seeded(seed, "preview", index) for index in range(len(PROMPTS))]
+    return pipe(list(PROMPTS), num_inference_steps=10, guidance_scale=4.0, generator=noise).images

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from torch import nn
@@ -112,5 +112,17 @@ def unet() -> UNet2DConditionModel:
 def scheduler() -> DPMSolverMultistepScheduler:
     """The noise levels: squared cosine (Nichol & Dhariwal 2021), v-prediction (Salimans & Ho 2022); sampled with DPM-Solver++ (Lu et al. 2022)."""
     return DPMSolverMultistepScheduler(
-        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", algorithm_type="dpmsolver++", timestep_spacing="trailing"
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        algorithm_type="dpmsolver++",
+        timestep_spacing="trailing",
+        steps_offset=1,  # without effect here; the pipeline insists on it
     )
+
+
+def pipeline(vae, encoder, tokens: CLIPTokenizer, net: UNet2DConditionModel) -> StableDiffusionPipeline:
+    """The parts as diffusers' own pipeline. No safety checker: it can draw emoji only, and the checker is 50 times its size."""
+    pipe = StableDiffusionPipeline(vae, encoder, tokens, net, scheduler(), None, None, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
