@@ -154,7 +154,7 @@ def accuracy(model: Classifier, x: torch.Tensor, y: torch.Tensor) -> float:
 
 def report(options) -> Iterator[str]:
     """Lines on the shipped classifier: what share of the test digits is right."""
-    x, y = digits("test", getattr(options, "download", False))
+    x, y = digits("test", options.download)
     model = shipped()
     parameters = sum(p.numel() for p in model.parameters())
     yield f"classifier digits: {parameters:,} parameters, {accuracy(model, x, y):.2%} of {len(x):,} test digits right"

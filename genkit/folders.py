@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from genkit import core
 from genkit.core import Problem
 
 REMEDY = ("restore the folder from the repository, or train it again", "请从代码仓库恢复该文件夹，或重新训练")
@@ -74,7 +75,7 @@ def read(make, path: Path | str):
 
     settings, file = config(path), Path(path) / "model.safetensors"
     try:
-        model = make(**settings)
+        model = core.build(lambda: make(**settings), 0)  # its initialisers would draw from the generator that everybody shares
         load_model(model, str(file), strict=True)
     except FileNotFoundError:
         raise Problem("{file} is missing; {remedy}", "缺少 {file}；{remedy}", file=file, remedy=REMEDY) from None

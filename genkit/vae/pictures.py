@@ -20,7 +20,7 @@ def flat(picture: Image.Image, paper: int = 255) -> Image.Image:
     if width * height > MAX_PIXELS:
         raise Problem(
             "the picture has {width} x {height} pixels; at most {most} megapixels are taken: make it smaller first",
-            "图片有 {width} x {height} 像素；最多接受 {most} 百万像素：请先缩小",
+            "图片有 {width} x {height} 像素；最多接受 {most}00 万像素：请先缩小",
             width=width,
             height=height,
             most=MAX_PIXELS // 10**6,
