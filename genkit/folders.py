@@ -83,5 +83,7 @@ def read(make, path: Path | str):
         raise Problem("{file} is damaged ({error}); {remedy}", "{file} 已损坏（{error}）；{remedy}", file=file, error=error, remedy=REMEDY) from None
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
         first = str(error).splitlines()[0][:200]
-        raise Problem("{file} belongs to another network ({error}); {remedy}", "{file} 属于另一个网络（{error}）；{remedy}", file=file, error=first, remedy=REMEDY) from None
+        raise Problem(
+            "{file} belongs to another network ({error}); {remedy}", "{file} 属于另一个网络（{error}）；{remedy}", file=file, error=first, remedy=REMEDY
+        ) from None
     return model.eval()

@@ -234,7 +234,9 @@ def test_shadows_on_the_paper_are_not_ink():
     assert np.abs(expected - found).mean() < 6
 
 
-@pytest.mark.parametrize("picture", [Image.new("L", (280, 280), 255), Image.new("RGB", (50, 90)), Image.new("RGBA", (280, 280)), Image.new("L", (1, 10_000), 7)])
+@pytest.mark.parametrize(
+    "picture", [Image.new("L", (280, 280), 255), Image.new("RGB", (50, 90)), Image.new("RGBA", (280, 280)), Image.new("L", (1, 10_000), 7)]
+)
 def test_an_empty_drawing_is_a_problem_in_both_languages(picture):
     with pytest.raises(Problem, match="nothing is drawn yet") as problem:
         vae.digit_from(picture)

@@ -30,8 +30,9 @@ def loss_g(fake: torch.Tensor) -> torch.Tensor:
 
 
 def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False) -> Iterator[core.Event]:
-    """Let G and D play on the training digits, their learning rate falling to 0 along a straight line. metrics: loss_d, loss_g, d_real and d_fake (mean probability that D gives to real and to generated).
+    """Let G and D play on the training digits, their learning rate falling to 0 along a straight line.
 
+    metrics: loss_d, loss_g, and the mean probability of being real that D gives to real digits, d_real, and to generated ones, d_fake.
     A run resumed from `checkpoint` equals an unbroken one. Raises Problem for an unknown variant or where there are no digits.
     """
     config = core.pick(VARIANTS, variant, "GAN variant", "GAN 变体")
