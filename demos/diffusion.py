@@ -9,7 +9,7 @@ from demos.pieces import empty, made_by, plate
 from genkit import diffusion, labels, models
 from genkit.core import Problem, number, pick
 
-TITLE = ("Text-to-image diffusion", "文生图扩散")
+TITLE = ("Text to image", "文生图")
 SENTENCE = (
     "The model has learnt to take a little noise out of a noisy picture. Started on pure noise and told what to look for, it takes it all out.",
     "模型学会了从带噪声的图片里去掉一点噪声。从纯噪声出发，再告诉它要找什么，它就一步步画出图来。",
@@ -89,7 +89,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="diffusion-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, kept, "diffusion", ["digits"], LESSON, steps=600)
+        training.panel(page, kept, "diffusion", {"digits": (t("Digits", "数字"), {"variant": "digits"})}, LESSON, steps=600)
 
     def settle(name):
         """The steps and guidance that suit a model."""

@@ -48,7 +48,7 @@ def gan_sample(variant: str = "dcgan", digits: str = "0123456789", n: int = 10, 
 def generate(variant, digits, n, seed):
     made = pictures(variant, digits, n, seed)
     asked = [digit for digit in digits if digit.isdigit()]
-    return wall(made, [asked[index % len(asked)] for index in range(len(made))], tile=72) + made_by(variant, seed=int(seed))
+    return wall(made, [asked[index % len(asked)] for index in range(len(made))]) + made_by(variant, seed=int(seed))
 
 
 def first() -> str:
@@ -58,18 +58,19 @@ def first() -> str:
 
 def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
     """Build the tab; the component that shows first()."""
+    models_here = [(t("DCGAN (convolutions)", "DCGAN（卷积）"), "dcgan"), (t("MLP (the classic)", "MLP（经典）"), "mlp")]
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             digits = gr.Textbox("0123456789", label=t("Digits to make", "要生成的数字"), max_length=64)
             n = gr.Slider(1, 64, 20, step=1, label=t("How many", "数量"))
-            variant = gr.Radio([(t("DCGAN (convolutions)", "DCGAN（卷积）"), "dcgan"), (t("MLP (the classic)", "MLP（经典）"), "mlp")], value="dcgan", label=t("Model", "模型"))
+            variant = gr.Radio(models_here, value="dcgan", label=t("Model", "模型"))
             with gr.Accordion(t("More", "更多"), open=False):
                 seed = gr.Number(7, label=t("Seed", "随机种子"), info=t("The same seed makes the same digits, on any machine.", "同样的种子在任何机器上生成同样的数字。"), precision=0)
             make = gr.Button(t("Make digits", "生成数字"), variant="primary")
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="gan-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, kept, "gan", ["dcgan", "mlp"], LESSON, steps=600)
+        training.panel(page, kept, "gan", {name: (label, {"variant": name}) for label, name in models_here}, LESSON, steps=600)
 
     inputs = [variant, digits, n, seed]
     gr.on([make.click, digits.submit], generate, inputs, result, concurrency_limit=32, api_visibility="private")

@@ -18,34 +18,8 @@ _first: dict[str, object] = {}  # tab -> what its first() made
 
 
 def figure(parts: tuple[tuple[str, str], ...]) -> str:
-    """The small picture of how a family works: boxes with arrows, in both languages."""
-    width = 460 / len(parts)
-
-    def box(index: int, names: tuple[str, str]) -> str:
-        x = index * width
-        arrow = f'<path class="hot" d="M{x - 13:.0f} 48h9m-4 -4l4 4l-4 4"/>' if index else ""
-        middle = x + width / 2 - 7
-        texts = "".join(
-            f'<text lang="{language}" x="{middle:.0f}" y="{52 - 8 * (len(lines) - 1) + 16 * row}" text-anchor="middle">{line}</text>'
-            for language, lines in (("en", folded(names[0], int(width / 7.4))), ("zh", folded(names[1], int(width / 14))))
-            for row, line in enumerate(lines)
-        )
-        return f'{arrow}<rect class="box" x="{x + 1:.0f}" y="10" width="{width - 16:.0f}" height="76" rx="8"/>{texts}'
-
-    said = both(" → ".join(part[0] for part in parts), " → ".join(part[1] for part in parts))
-    return f'<div><svg class="how" viewBox="0 0 460 96" aria-hidden="true">{"".join(box(i, names) for i, names in enumerate(parts))}</svg><span class="heard">{said}</span></div>'
-
-
-def folded(text: str, room: int) -> list[str]:
-    """text in lines of about `room` characters: at spaces, or anywhere where it has none."""
-    if " " not in text:
-        return [text[start : start + room] for start in range(0, len(text), room)]
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+    """The small picture of how a family works: boxes with arrows between them."""
+    return f'<ol class="how">{"".join(f"<li>{both(*part)}</li>" for part in parts)}</ol>'
 
 
 def warm_up() -> None:

@@ -7,10 +7,10 @@ import gradio as gr
 from demos import download, training
 from demos.i18n import escape, t, told
 from demos.pieces import empty, made_by, note, written
-from genkit import models, text
+from genkit import corpora, models, text
 from genkit.core import Problem, number, pick
 
-TITLE = ("Text generation", "文本生成")
+TITLE = ("Text", "文本")
 SENTENCE = (
     "The model has learnt one thing only: after these characters, which one comes next? Asked again and again, it writes.",
     "模型只学会了一件事：看到这些字之后，下一个字是什么？反复问下去，它就写出文章。",
@@ -20,7 +20,12 @@ LESSON = (
     "At first every character is equally likely. Watch letters become words, then lines, as the loss falls.",
     "一开始每个字符的机会都一样。看损失下降时，字母怎样变成单词，再变成诗行。",
 )
-EXAMPLES = {"gpt-shakespeare": "ROMEO:\n", "gpt-tang": "春夜："}
+CORPORA = {
+    "shakespeare": ("Shakespeare's plays", "莎士比亚戏剧（英文）"),
+    "tang": ("Tang poems (Chinese)", "唐诗"),
+    "python": ("The manual of the Python language", "Python 语言手册（英文）"),
+}
+EXAMPLES = {"gpt-shakespeare": "ROMEO:\n", "gpt-tang": "五律·春夜："}
 PROMPT = 10_000  # characters; more is refused, and what exceeds the model's context is cut and said
 
 
@@ -100,7 +105,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="text-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, kept, "text", list(text.VARIANTS), LESSON, steps=600)
+        training.panel(page, kept, "text", {name: (t(*CORPORA[name]), {"variant": "gpt-mini", "corpus": name}) for name in corpora.available()}, LESSON, steps=400)
 
     inputs = [prompt, model, length, temperature, top_k, top_p, seed]
     pool = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}

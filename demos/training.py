@@ -9,7 +9,7 @@ import genkit
 from demos.i18n import both, escape, t, told
 from demos.pieces import chart, empty, note, wall
 from genkit import runs
-from genkit.core import Problem, number
+from genkit.core import Problem, number, pick
 
 STEPS = 20_000  # the longest run that a visitor may ask for
 STATES = {
@@ -33,12 +33,12 @@ METRICS = {
 FORGET = "() => { const url = new URL(location.href); url.searchParams.delete('run'); url.searchParams.delete('key'); history.replaceState(null, '', url); }"
 
 
-def begin(owner: str, family: str, variant: str, steps, seed) -> str:
-    """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken."""
+def begin(owner: str, family: str, variant: str, steps, seed, **options) -> str:
+    """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken; options go to train()."""
     module = genkit.family(family)
-    genkit.core.pick(module.VARIANTS, variant, f"{family} variant", "变体")
+    pick(module.VARIANTS, variant, f"{family} variant", "变体")
     steps, seed = number(steps, 1, STEPS, "steps", whole=True), number(seed, 0, 2**31 - 1, "seed", whole=True)
-    return runs.start(owner, module.train(variant, steps=steps, every=max(1, steps // 40), seed=seed), title=family)
+    return runs.start(owner, module.train(variant, steps=steps, every=max(1, steps // 40), seed=seed, **options), title=family)
 
 
 def seconds(value: float | None) -> str:
@@ -68,7 +68,7 @@ def preview(shot) -> str:
         return empty("The first samples appear here.", "第一批样本会显示在这里。")
     if isinstance(shot.preview, str):
         return f'<div class="written">{escape(shot.preview)}</div>'
-    return wall(shot.preview, [str(index + 1) for index in range(len(shot.preview))], tile=72)
+    return wall(shot.preview, [str(index + 1) for index in range(len(shot.preview))])
 
 
 def links(family: str, run: str, owner: str) -> str:
@@ -101,8 +101,8 @@ def remembered() -> gr.BrowserState:
     return gr.BrowserState({"owner": ""}, storage_key="genkit-runs", secret="a label, not a secret: the value is the visitor's own")
 
 
-def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, variants: list[str], lesson: tuple[str, str], steps: int) -> None:
-    """Build the panel. `variants` can be trained here, `lesson` is one sentence in both languages, `steps` what is offered first."""
+def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, choices: dict[str, tuple], lesson: tuple[str, str], steps: int) -> None:
+    """Build the panel. choices: what can be trained, name -> (label, arguments of train()); lesson: one sentence in both languages; steps: offered first."""
 
     def chosen(kept: dict, request: gr.Request) -> tuple[str, str]:
         """(run, owner) of the run that the address names (?tab=&run=&key=), else of the visitor's own; ("", "") if there is none."""
@@ -114,7 +114,7 @@ def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, variants: list[st
     gr.HTML(note(*lesson))
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            variant = gr.Radio(variants, value=variants[0], label=t("Model to train", "要训练的模型"), visible=len(variants) > 1)
+            choice = gr.Radio([(label, name) for name, (label, _) in choices.items()], value=next(iter(choices)), label=t("What to train", "训练什么"), visible=len(choices) > 1)
             amount = gr.Slider(10, 5000, steps, step=10, label=t("Steps", "步数"))
             seed = gr.Number(0, label=t("Seed", "随机种子"), precision=0)
             with gr.Row():
@@ -126,9 +126,9 @@ def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, variants: list[st
     shown = [state, picture, curve, where, start, stop]
 
     @told
-    def start_run(variant, steps, seed, kept):
+    def start_run(choice, steps, seed, kept):
         owner = (kept or {}).get("owner") or secrets.token_urlsafe(12)
-        return {**(kept or {}), "owner": owner, family: begin(owner, family, variant, steps, seed)}
+        return {**(kept or {}), "owner": owner, family: begin(owner, family, steps=steps, seed=seed, **choices[choice][1])}
 
     @told
     async def follow_mine(kept):
@@ -150,7 +150,7 @@ def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, variants: list[st
         runs.stop(*chosen(kept, request))
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    started = start.click(start_run, [variant, amount, seed, kept], kept, **private)
+    started = start.click(start_run, [choice, amount, seed, kept], kept, **private)
     started.success(None, js=FORGET)
     started.success(follow_mine, kept, shown, concurrency_limit=None, **private)
     stop.click(stop_run, kept, None, queue=False, **private)

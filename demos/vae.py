@@ -13,7 +13,7 @@ from genkit import labels, models, vae
 from genkit.core import Problem, number, pick
 from genkit.together import together
 
-TITLE = ("VAE reconstruction", "VAE 重建")
+TITLE = ("VAE", "VAE 重建")
 SENTENCE = (
     "An encoder squeezes a digit into a handful of numbers, a decoder draws it again from them alone; what survives is what the model has understood.",
     "编码器把数字压缩成寥寥几个数，解码器只凭这些数把它重新画出来；留下来的，就是模型学懂的东西。",
@@ -79,7 +79,7 @@ def redraw(sheet, variant):
 
 @told
 def dream(variant, n, seed):
-    return wall(drawn(variant, n, seed), [f"z{index + 1}" for index in range(int(n))], tile=72) + made_by(variant, seed=int(seed))
+    return wall(drawn(variant, n, seed), [f"z{index + 1}" for index in range(int(n))]) + made_by(variant, seed=int(seed))
 
 
 @functools.cache
@@ -126,13 +126,14 @@ def first() -> tuple[str, str]:
 
 def build(page: gr.Blocks, kept: gr.BrowserState) -> list:
     """Build the tab; the components that show first()."""
+    models_here = [(t("Convolutions", "卷积"), "conv"), (t("MLP (the classic)", "MLP（经典）"), "mlp")]
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             sheet = pad.pad(elem_id="vae-pad")
             with gr.Row():
                 another = gr.Button(t("Pick a test digit", "选一个测试数字"), min_width=110)
                 uploaded = gr.UploadButton(t("Upload a picture", "上传图片"), file_types=["image"], min_width=110)
-            variant = gr.Radio([(t("Convolutional", "卷积"), "conv"), ("MLP", "mlp")], value="conv", label=t("Model", "模型"))
+            variant = gr.Radio(models_here, value="conv", label=t("Model", "模型"))
             go = gr.Button(t("Reconstruct", "重建"), variant="primary")
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="vae-result")
@@ -154,7 +155,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> list:
                 slider = gr.ImageSlider(label=t("before | after", "原图 | 重建"), format="png", interactive=False)
                 about = gr.HTML()
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, kept, "vae", ["conv", "mlp"], LESSON, steps=600)
+        training.panel(page, kept, "vae", {name: (label, {"variant": name}) for label, name in models_here}, LESSON, steps=600)
 
     light = {"api_visibility": "private", "show_progress": "hidden"}
     shared = {"concurrency_id": "redraw", "concurrency_limit": 32}
