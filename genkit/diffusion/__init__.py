@@ -25,6 +25,7 @@ class Config:
     every: int  # steps between events
     # only for "latent": steps, batch size and lr of the stages before the U-Net; they are part of `steps`
     autoencoder: dict = field(default_factory=dict)
+    decoder: dict = field(default_factory=dict)
     text_encoder: dict = field(default_factory=dict)
     pictures: int = 0  # latents kept for the U-Net
 
@@ -32,15 +33,16 @@ class Config:
 VARIANTS = {
     "mini-sd": Config(
         arch="latent",
-        steps=8000,
+        steps=11_000,
         batch_size=32,
         lr=1e-3,
         every=200,
         autoencoder={"steps": 2600, "batch_size": 8, "lr": 2e-3},
+        decoder={"steps": 3000, "batch_size": 8, "lr": 1.5e-3},
         text_encoder={"steps": 600, "batch_size": 48, "lr": 1.5e-3},
         pictures=32_000,
     ),
-    "digits": Config(arch="pixel", steps=1500, batch_size=64, lr=2e-3, every=50),
+    "digits": Config(arch="pixel", steps=1800, batch_size=32, lr=2e-3, every=50),
 }
 PRETRAINED: dict[str, Remote] = {}
 

@@ -1,4 +1,4 @@
-"""mini-sd in three stages: the autoencoder, the text encoder that is taught what captions mean, the U-Net on latents.
+"""mini-sd in four stages: the autoencoder, its decoder alone, the text encoder that is taught what captions mean, the U-Net on latents.
 
 B pictures, T = 32 tokens, E = 192 text features. Pictures x (B, 3, 64, 64) in [-1, 1], latents (B, 4, 16, 16).
 """
@@ -79,6 +79,43 @@ def _autoencoder_loss(net, x, rng):
     recon = model.decode(latents.mean + latents.std * noise).sample
     kl = 0.5 * (latents.mean**2 + latents.var - 1 - latents.logvar).mean()
     return F.mse_loss(recon, x) + 0.1 * F.l1_loss(recon, x) + 1e-4 * kl
+
+
+def train_decoder(config, steps, every, seed, checkpoint, vae, art) -> Iterator[tuple[int, dict, nn.Module]]:
+    """Yield (step, metrics, autoencoder) while the decoder alone learns on; the latents, and so what the U-Net learns, stay as they are.
+
+    A little noise on the latents prepares it for what a U-Net makes.
+    """
+    accelerator = core.accelerator()
+    decoder = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
+    vae.requires_grad_(False)
+    decoder.requires_grad_(True)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=config["lr"], betas=(0.9, 0.99), weight_decay=1e-4)
+    vae = vae.to(accelerator.device)
+    net, optimizer = accelerator.prepare(vae, optimizer)
+    start = core.resume(accelerator, checkpoint)
+    validation = pictures(art, seed, range(VALIDATION, VALIDATION + 100)).to(accelerator.device)
+    size, rank, losses = config["batch_size"], accelerator.process_index, []
+    yield start, {}, vae.eval()
+    for step in range(start, steps):
+        set_lr(optimizer, config["lr"], step, steps)
+        first = VALIDATION // 2 + (step * accelerator.num_processes + rank) * size
+        x = pictures(art, seed, range(first, first + size)).to(accelerator.device)
+        with torch.no_grad():
+            z = vae.encode(x).latent_dist.mean
+            z = z + 0.1 * torch.randn(z.shape, generator=core.seeded(seed, "decoder", step, rank)).to(z.device)
+        with torch.enable_grad():
+            recon = vae.decode(z).sample
+            loss = F.mse_loss(recon, x) + 0.1 * F.l1_loss(recon, x)
+            accelerator.backward(loss)
+        accelerator.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            core.keep(accelerator, checkpoint, step + 1)
+            yield step + 1, {"loss": sum(losses) / len(losses), "psnr": psnr(vae, validation)}, vae
+            losses = []
 
 
 # --- the text encoder: what does this caption say?
@@ -256,7 +293,7 @@ def train_unet(config, steps, every, batch_size, lr, seed, checkpoint, parts, ar
         accelerator.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        _follow(average, accelerator.unwrap_model(net), step)
+        follow(average, accelerator.unwrap_model(net), step)
         losses.append(loss.item())
         if (step + 1) % every == 0 or step + 1 == steps:
             core.keep(accelerator, checkpoint, step + 1)
@@ -265,14 +302,14 @@ def train_unet(config, steps, every, batch_size, lr, seed, checkpoint, parts, ar
 
 
 @torch.no_grad()
-def _follow(average, model, step: int) -> None:
+def follow(average, model, step: int) -> None:
     """Exponential moving average of the weights, short at first."""
     rate = 1 - min(0.998, (1 + step) / (10 + step))
     for mean, now in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(now, rate)
 
 
-# --- the three stages in order
+# --- the four stages in order
 
 PROMPTS = (
     "a cat on a white background",
@@ -289,14 +326,14 @@ PROMPTS = (
 
 
 def train(config, steps, every, batch_size, lr, seed, checkpoint, download) -> Iterator[core.Event]:
-    """The three stages one after the other; a stage that is finished in the checkpoint folder is read from there.
+    """The four stages one after the other; a stage that is finished in the checkpoint folder is read from there.
 
     Previews: reconstructions while the autoencoder learns, then what the pipeline draws for PROMPTS.
     """
     art = emoji.Emoji(download=download)
-    first, second = (min(stage["steps"], steps // 3) for stage in (config.autoencoder, config.text_encoder))
+    first, second, third = (min(stage["steps"], steps // 4) for stage in (config.autoencoder, config.decoder, config.text_encoder))
     tokenizer = networks.tokenizer([text for _, text in captions("tokenizer", 20_000)])
-    folder = {name: checkpoint / name if checkpoint else None for name in ("autoencoder", "text_encoder", "unet")}
+    folder = {name: checkpoint / name if checkpoint else None for name in ("autoencoder", "decoder", "text_encoder", "unet")}
     vae = core.build(networks.autoencoder, seed)
     encoder = core.build(lambda: networks.text_encoder(len(tokenizer)), seed).eval()
     unet = core.build(networks.unet, seed).eval()
@@ -307,15 +344,17 @@ def train(config, steps, every, batch_size, lr, seed, checkpoint, download) -> I
         if step > last:  # the end of one stage is the beginning of the next
             last = step
             pipe = networks.pipeline(vae, encoder, tokenizer, unet)
-            yield core.Event(step, steps, metrics, pipe, _reconstructions(vae, art, seed) if step <= first else _drawings(pipe, seed))
+            yield core.Event(step, steps, metrics, pipe, _reconstructions(vae, art, seed) if step <= first + second else _drawings(pipe, seed))
 
     for step, metrics, vae in train_autoencoder(config.autoencoder, first, every, seed, folder["autoencoder"], art):
         yield from event(step, metrics)
-    for step, metrics, encoder in train_text_encoder(config.text_encoder, second, every, seed, folder["text_encoder"], tokenizer):
+    for step, metrics, vae in train_decoder(config.decoder, second, every, seed, folder["decoder"], vae, art):
         yield from event(first + step, metrics)
-    rest = steps - first - second
-    for step, metrics, unet in train_unet(config, rest, every, batch_size, lr, seed, folder["unet"], (vae, encoder, tokenizer), art):
+    for step, metrics, encoder in train_text_encoder(config.text_encoder, third, every, seed, folder["text_encoder"], tokenizer):
         yield from event(first + second + step, metrics)
+    before = first + second + third
+    for step, metrics, unet in train_unet(config, steps - before, every, batch_size, lr, seed, folder["unet"], (vae, encoder, tokenizer), art):
+        yield from event(before + step, metrics)
 
 
 @torch.no_grad()

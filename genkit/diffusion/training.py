@@ -1,4 +1,4 @@
-"""train(): one generator for both variants. mini-sd runs three stages in order, each resumable: autoencoder, text encoder, U-Net."""
+"""train(): one generator for both variants. mini-sd runs four stages in order, each resumable: see latent.py."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, 
 
     `steps` counts the optimizer steps of all stages together. With a checkpoint folder a run goes on where it was cut off.
     """
-    from genkit.diffusion import latent
+    from genkit.diffusion import latent, pixel
 
     config = core.pick(VARIANTS, variant, "diffusion variant", "扩散模型变体")
     checkpoint = Path(checkpoint) if checkpoint else None
-    run = {"latent": latent.train}[config.arch]
+    run = {"latent": latent.train, "pixel": pixel.train}[config.arch]
     yield from run(config, steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr, seed, checkpoint, download)
 
 

@@ -1,0 +1,132 @@
+"""The digits variant: diffusion on the pixels of MNIST, told the class (Ho et al. 2020), with classifier-free guidance (Ho & Salimans 2022).
+
+Saved as diffusers' DDIMPipeline: a UNet2DModel with class embeddings and a scheduler. DiffusionPipeline.from_pretrained opens the folder;
+its own call knows no classes, so drawing a chosen digit is done here. x (B, 1, 28, 28) in [-1, 1], t (B,), y (B,) with 10 for "any digit".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMPipeline, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from PIL import Image
+
+from genkit import core, images
+from genkit.core import Problem
+from genkit.digits import digits, draw
+
+ANY = 10  # the class that stands for no class
+SIZE = 28
+LIMIT = 20  # digits drawn in one picture
+
+
+def unet() -> UNet2DModel:
+    """x_t, t and y to v, (B, 1, 28, 28); 0.64 M parameters. Most of the width is where the picture is small and cheap."""
+    return UNet2DModel(
+        sample_size=SIZE,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(16, 32, 64),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+        layers_per_block=1,
+        norm_num_groups=8,
+        num_class_embeds=ANY + 1,
+    )
+
+
+def pipeline(net: UNet2DModel) -> DDIMPipeline:
+    """The U-Net with its noise levels: squared cosine, v-prediction."""
+    pipe = DDIMPipeline(net, DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing"))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def train(config, steps, every, batch_size, lr, seed, checkpoint: Path | None, download) -> Iterator[core.Event]:
+    """Learn v at random noise levels; a tenth of the classes left out for guidance. The model of an event holds the averaged weights."""
+    from genkit.diffusion.latent import follow, velocity
+    from genkit.diffusion.training import set_lr
+
+    x, y = digits("train", download)
+    accelerator = core.accelerator()
+    net = core.build(unet, seed)
+    average = copy.deepcopy(net).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    net, optimizer = accelerator.prepare(net, optimizer)
+    average = accelerator.prepare_model(average, evaluation_mode=True)  # so that keep() keeps it
+    pipe = pipeline(average)
+    alphas_cumprod = pipe.scheduler.alphas_cumprod.to(accelerator.device)
+    start, losses = core.resume(accelerator, checkpoint), []
+    yield core.Event(start, steps, {}, pipe, _drawings(pipe, seed))
+    for step in range(start, steps):
+        net.train()
+        set_lr(optimizer, lr, step, steps, warmup=min(50 / steps, 0.1), hold=0.3)
+        rng = core.seeded(seed, step, accelerator.process_index)
+        x0, labels = draw(x, y, batch_size, rng)
+        labels = torch.where(torch.rand(batch_size, generator=rng) < 0.1, ANY, labels).to(accelerator.device)
+        noise, t = torch.randn(x0.shape, generator=rng).to(accelerator.device), torch.randint(1000, (batch_size,), generator=rng).to(accelerator.device)
+        x_t, v = velocity(x0.to(accelerator.device), noise, t, alphas_cumprod)
+        with torch.enable_grad():
+            loss = F.mse_loss(net(x_t, t, labels).sample, v)
+            accelerator.backward(loss)
+        accelerator.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        follow(average, accelerator.unwrap_model(net), step)
+        losses.append(loss.item())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            core.keep(accelerator, checkpoint, step + 1)
+            yield core.Event(step + 1, steps, {"loss": sum(losses) / len(losses)}, pipe, _drawings(pipe, seed))
+            losses = []
+
+
+def _drawings(pipe, seed) -> list[Image.Image]:
+    """The ten digits."""
+    *_, x = denoise(pipe, torch.arange(10), [core.seeded(seed, "preview", index) for index in range(10)], steps=8, guidance=1.5)
+    return images.to_pil(x)
+
+
+@torch.no_grad()
+def _noise(rngs) -> torch.Tensor:
+    return torch.cat([torch.randn(1, 1, SIZE, SIZE, generator=rng) for rng in rngs])
+
+
+def denoise(pipe, labels: torch.Tensor, rngs: list[torch.Generator], steps: int, guidance: float) -> Iterator[torch.Tensor]:
+    """x after each step, (B, 1, 28, 28), for labels (B,): noise from one generator a picture, then DPM-Solver++ (Lu et al. 2022).
+
+    Guidance: v(any) + guidance (v(y) - v(any)); 1 is none.
+    """
+    net = pipe.unet
+    scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, algorithm_type="dpmsolver++", final_sigmas_type="zero")
+    scheduler.set_timesteps(steps)
+    x, labels = _noise(rngs).to(net.device), labels.to(net.device)
+    for t in scheduler.timesteps:
+        with torch.no_grad():
+            v = net(x, t, labels).sample
+            if guidance != 1:
+                free = net(x, t, torch.full_like(labels, ANY)).sample
+                v = free + guidance * (v - free)
+            x = scheduler.step(v, t, x).prev_sample
+        yield x
+
+
+def sample(pipe, prompt: str, steps: int, guidance: float, seed: int) -> Iterator:
+    """The digits of the prompt side by side, as they come out of the noise. Raises Problem if it holds anything but digits."""
+    from genkit.diffusion.pipeline import Step
+
+    wanted = [int(char) for char in prompt if not char.isspace() and char.isascii() and char.isdigit()]
+    if len(wanted) != len("".join(prompt.split())) or not 1 <= len(wanted) <= LIMIT:
+        raise Problem(
+            "this model draws digits: write 1 to {limit} of them, such as 7 or 0123456789, not '{prompt}'",
+            "该模型只画数字：请写 1 到 {limit} 个数字，例如 7 或 0123456789，而不是“{prompt}”",
+            limit=LIMIT,
+            prompt=prompt[:60],
+        )
+    rngs = [core.seeded(seed, index) for index in range(len(wanted))]
+    for step, x in enumerate(denoise(pipe, torch.tensor(wanted), rngs, steps, guidance), start=1):
+        row = x.permute(1, 2, 0, 3).reshape(1, 1, SIZE, -1)  # (1, 1, 28, 28 B)
+        yield Step(images.to_pil(row)[0], step, steps)
