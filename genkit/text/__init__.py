@@ -23,7 +23,7 @@ class Config:
     context_length: int = 256  # tokens
     vocab_size: int = 5000  # at most: the most frequent characters; the others become <unk>
     end: str = ""  # the character that ends a text; "" goes on for ever
-    steps: int = 1800
+    steps: int = 1000
     every: int = 100  # steps between events
     batch_size: int = 12
     lr: float = 6e-3
@@ -31,7 +31,7 @@ class Config:
 
 VARIANTS: dict[str, Config] = {
     "gpt-shakespeare": Config(corpus="shakespeare"),
-    "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=24, steps=1500),
+    "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1500),
     "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
 }
 _FILES = ("config.json", "generation_config.json", "model*.safetensors*", "tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
