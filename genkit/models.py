@@ -226,7 +226,7 @@ def local(name: str) -> Path:
 def _found(family: str, name: str) -> Path | None:
     """The folder of a pretrained model on this disk: its local() one, or in the Hub's cache."""
     remote = pick(catalogue(family), name, "pretrained model", "预训练模型")
-    if any(local(name).glob("*.gguf")):
+    if any(path.suffix in (".gguf", ".safetensors") for path in local(name).glob("*")):
         return local(name)
     return hub.found(family, remote)
 
