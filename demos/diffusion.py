@@ -41,9 +41,8 @@ def checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, 
 def steps(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model):
     """The Step objects of one picture, each with its marked preview; the last one is the picture."""
     settings = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model)
-    with models.guarded():
-        for step in diffusion.sample(models.use("diffusion", model), **settings):
-            yield labels.mark(step.image, model=f"diffusion/{model}", **settings), step
+    for step in models.guard(diffusion.sample(models.use("diffusion", model), **settings)):
+        yield labels.mark(step.image, model=f"diffusion/{model}", **settings), step
 
 
 def diffusion_sample(

@@ -6,10 +6,7 @@ import genkit
 from demos.i18n import both, escape, t, told
 from demos.pieces import note
 from genkit import models
-
-
-def gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+from genkit.hub import amount
 
 
 def choices(family: str) -> list[str]:
@@ -22,7 +19,7 @@ def describe(family: str, name: str) -> tuple[str, bool]:
     remote = models.catalogue(family).get(name)
     if remote is None:
         return "", False
-    about = f"{escape(remote.repo)} · {gigabytes(remote.size)} · {escape(remote.licence)}"
+    about = f"{escape(remote.repo)} · {amount(remote.size)} · {escape(remote.licence)}"
     if models.is_here(family, name):
         return note(f"{about}. It is on this machine.", f"{about}。已在本机。"), False
     return note(f"{about}. Not on this machine yet: press Download; nothing is fetched before.", f"{about}。本机还没有：请点“下载”，在此之前不会下载任何内容。"), True
@@ -45,7 +42,7 @@ def panel(family: str, model: gr.Dropdown) -> None:
             for progress in models.fetch(family, name):
                 done, total = progress.done_bytes, max(progress.total_bytes, 1)
                 bar = f'<progress max="{total}" value="{done}" aria-label="download"></progress>'
-                said = f"{gigabytes(done)} / {gigabytes(total)} · {escape(progress.file)}"
+                said = f"{amount(done)} / {amount(total)} · {escape(progress.file)}"
                 yield f'<div class="run"><p role="status">{both(said, said)}</p>{bar}</div>', gr.Button(visible=False), gr.Button(visible=True)
         except GeneratorExit:
             return

@@ -1,6 +1,7 @@
 """The page: header, one tab a family, and the first result of each tab, made in the background while the page is already up."""
 
 import asyncio
+import gc
 import importlib
 import logging
 import threading
@@ -34,6 +35,8 @@ def warm_up() -> None:
                 log.exception("the first result of %s failed", name)
                 problem = Problem("this tab could not start: {error}", "此页未能启动：{error}", error=type(error).__name__)
             _first[name] = note(escape(problem.en), escape(problem.zh), warn=True)
+    gc.collect()
+    gc.freeze()  # the libraries stay for good; a later collection, when a model goes, need not look at them
 
 
 def opening(name: str, shown: list):

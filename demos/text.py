@@ -46,14 +46,12 @@ def checked(prompt, model: str, max_new_tokens, temperature, top_k, top_p, seed)
 def stream(prompt, model, *settings):
     """The text so far, again and again, at most four times a second; the last one is whole."""
     prompt, settings = checked(prompt, model, *settings)
-    with models.guarded():
-        network = models.use("text", model)
-        answer, sent = "", 0.0
-        for answer in text.sample(network, prompt, **settings):
-            if time.monotonic() - sent > 0.25:
-                sent = time.monotonic()
-                yield answer
-        yield answer
+    answer, sent = "", 0.0
+    for answer in models.guard(text.sample(models.use("text", model), prompt, **settings)):
+        if time.monotonic() - sent > 0.25:
+            sent = time.monotonic()
+            yield answer
+    yield answer
 
 
 def text_sample(prompt: str, model: str = "gpt-shakespeare", max_new_tokens: int = 200, temperature: float = 0.8, top_k: int = 0, top_p: float = 1.0, seed: int = 0) -> str:

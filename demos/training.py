@@ -162,8 +162,7 @@ def train(family: str, variant: str, steps: int = 200, seed: int = 0):
     owner = secrets.token_urlsafe(12)
     run = begin(owner, family, variant, steps, seed)
     try:
-        for shot in runs.follow(run):
-            runs.touch(run, owner)
+        for shot in runs.follow(run, owner=owner):
             if shot.problem:
                 raise shot.problem
             yield {"state": shot.state, "step": shot.step, "steps": shot.steps, "metrics": shot.metrics[-1][1] if shot.metrics else {}, "preview": preview(shot)}
