@@ -1,14 +1,13 @@
 """The Generative Model Gallery: `python app.py` opens the page at http://127.0.0.1:7860."""
 
 import argparse
+import contextlib
 import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
 
-try:
+with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  on ZeroGPU it must come before torch; elsewhere it does nothing
-except ImportError:
-    pass
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -27,7 +26,9 @@ def arguments(argv=None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where models run")
     parser.add_argument("--lang", choices=("auto", "en", "zh"), default="auto", help="language of a first visit; auto: the browser's")
     parser.add_argument("--max-models", type=int, default=6, help="models kept in memory; the least recently used goes first")
-    parser.add_argument("--allow-model", metavar="FAMILY=ID", action="append", default=[], help="add a Hugging Face model to the catalogue, e.g. text=org/name; may be repeated")
+    parser.add_argument(
+        "--allow-model", metavar="FAMILY=ID", action="append", default=[], help="add a Hugging Face model to the catalogue, e.g. text=org/name; may be repeated"
+    )
     return parser.parse_args(argv)
 
 

@@ -60,7 +60,9 @@ def draw(prompt, model, num_inference_steps, guidance_scale, negative_prompt, se
         title = both(f"step {step.step} of {step.steps}", f"第 {step.step} 步，共 {step.steps} 步")
         bar = f'<progress max="{step.steps}" value="{step.step}" aria-label="denoising"></progress>'
         yield f'<div class="large">{plate(picture, title, smooth=True)}</div><div class="run">{bar}</div>'
-    yield f'<div class="large">{plate(picture, "", smooth=True)}</div>' + made_by(model, prompt=prompt, seed=int(seed), steps=step.steps, guidance=guidance_scale)
+    yield f'<div class="large">{plate(picture, "", smooth=True)}</div>' + made_by(
+        model, prompt=prompt, seed=int(seed), steps=step.steps, guidance=guidance_scale
+    )
 
 
 def first() -> str:
@@ -79,7 +81,9 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
             download.panel("diffusion", model)
             with gr.Accordion(t("More", "更多"), open=False):
                 count = gr.Slider(1, 50, 20, step=1, label=t("Steps", "步数"), info=t("How often a little noise is taken out.", "去噪的次数。"))
-                guidance = gr.Slider(0, 15, 4, step=0.5, label=t("Guidance", "引导强度"), info=t("How strictly it follows your words.", "多严格地按照您的文字来画。"))
+                guidance = gr.Slider(
+                    0, 15, 4, step=0.5, label=t("Guidance", "引导强度"), info=t("How strictly it follows your words.", "多严格地按照您的文字来画。")
+                )
                 negative = gr.Textbox("", label=t("Not in the picture", "不想出现的内容"), max_length=PROMPT)
                 seed = gr.Number(7, label=t("Seed", "随机种子"), precision=0)
             with gr.Row():

@@ -22,7 +22,9 @@ def describe(family: str, name: str) -> tuple[str, bool]:
     about = f"{escape(remote.repo)} · {amount(remote.size)} · {escape(remote.licence)}"
     if models.is_here(family, name):
         return note(f"{about}. It is on this machine.", f"{about}。已在本机。"), False
-    return note(f"{about}. Not on this machine yet: press Download; nothing is fetched before.", f"{about}。本机还没有：请点“下载”，在此之前不会下载任何内容。"), True
+    return note(
+        f"{about}. Not on this machine yet: press Download; nothing is fetched before.", f"{about}。本机还没有：请点“下载”，在此之前不会下载任何内容。"
+    ), True
 
 
 def panel(family: str, model: gr.Dropdown) -> None:

@@ -42,4 +42,6 @@ def opened(path) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         if isinstance(error, Problem):
             raise
-        raise Problem("this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件") from None
+        raise Problem(
+            "this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件"
+        ) from None

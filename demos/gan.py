@@ -6,7 +6,7 @@ import gradio as gr
 
 from demos import training
 from demos.endpoints import file
-from demos.i18n import both, t, told
+from demos.i18n import t, told
 from demos.pieces import empty, made_by, wall
 from genkit import gan, labels, models
 from genkit.core import number, pick
@@ -65,7 +65,12 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
             n = gr.Slider(1, 64, 20, step=1, label=t("How many", "数量"))
             variant = gr.Radio(models_here, value="dcgan", label=t("Model", "模型"))
             with gr.Accordion(t("More", "更多"), open=False):
-                seed = gr.Number(7, label=t("Seed", "随机种子"), info=t("The same seed makes the same digits, on any machine.", "同样的种子在任何机器上生成同样的数字。"), precision=0)
+                seed = gr.Number(
+                    7,
+                    label=t("Seed", "随机种子"),
+                    info=t("The same seed makes the same digits, on any machine.", "同样的种子在任何机器上生成同样的数字。"),
+                    precision=0,
+                )
             make = gr.Button(t("Make digits", "生成数字"), variant="primary")
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="gan-result")

@@ -37,7 +37,7 @@ def escape(text) -> str:
 
 
 def language() -> str:
-    """"en" or "zh": the language of the visitor whose request is being answered."""
+    """ "en" or "zh": the language of the visitor whose request is being answered."""
     request = LocalContext.request.get(None)
     if request is None:
         return "zh" if default_language == "zh" else "en"

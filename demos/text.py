@@ -54,7 +54,9 @@ def stream(prompt, model, *settings):
     yield answer
 
 
-def text_sample(prompt: str, model: str = "gpt-shakespeare", max_new_tokens: int = 200, temperature: float = 0.8, top_k: int = 0, top_p: float = 1.0, seed: int = 0) -> str:
+def text_sample(
+    prompt: str, model: str = "gpt-shakespeare", max_new_tokens: int = 200, temperature: float = 0.8, top_k: int = 0, top_p: float = 1.0, seed: int = 0
+) -> str:
     """Continue `prompt`; streams the continuation so far. temperature 0 always takes the likeliest token; top_k 0 and top_p 1 cut nothing."""
     yield from stream(prompt, model, max_new_tokens, temperature, top_k, top_p, seed)
 
@@ -74,7 +76,11 @@ def remarks(prompt: str, model: str) -> str:
     if strange:
         said += note(f"Characters this model has never seen: {escape(strange[:40])}", f"这个模型没见过的字符：{escape(strange[:40])}", warn=True)
     if cut:
-        said += note(f"The first {cut} characters did not fit into the model's memory and were left out.", f"开头的 {cut} 个字符超出了模型的记忆长度，未被使用。", warn=True)
+        said += note(
+            f"The first {cut} characters did not fit into the model's memory and were left out.",
+            f"开头的 {cut} 个字符超出了模型的记忆长度，未被使用。",
+            warn=True,
+        )
     return said
 
 
@@ -91,7 +97,9 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
             prompt = gr.Textbox(EXAMPLES["gpt-shakespeare"], label=t("Your beginning", "您的开头"), lines=3, max_lines=8, max_length=PROMPT)
             model = gr.Dropdown(download.choices("text"), value="gpt-shakespeare", label=t("Model", "模型"), filterable=False)
             download.panel("text", model)
-            temperature = gr.Slider(0, 2, 0.8, step=0.05, label=t("Temperature", "温度"), info=t("Low: safe and repetitive. High: wild.", "低：稳妥而重复；高：奔放。"))
+            temperature = gr.Slider(
+                0, 2, 0.8, step=0.05, label=t("Temperature", "温度"), info=t("Low: safe and repetitive. High: wild.", "低：稳妥而重复；高：奔放。")
+            )
             with gr.Accordion(t("More", "更多"), open=False):
                 length = gr.Slider(10, 1000, 240, step=10, label=t("Length, tokens", "长度（词元）"))
                 top_k = gr.Slider(0, 200, 0, step=1, label=t("Top-k (0: all)", "Top-k（0 表示全部）"))
@@ -103,12 +111,21 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="text-result")
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
-        training.panel(page, kept, "text", {name: (t(*CORPORA[name]), {"variant": "gpt-mini", "corpus": name}) for name in corpora.available()}, LESSON, steps=400)
+        training.panel(
+            page, kept, "text", {name: (t(*CORPORA[name]), {"variant": "gpt-mini", "corpus": name}) for name in corpora.available()}, LESSON, steps=400
+        )
 
     inputs = [prompt, model, length, temperature, top_k, top_p, seed]
     pool = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}
     writing = go.click(write, inputs, result, **pool)
     stop.click(None, cancels=[writing], queue=False)
-    model.change(lambda name, now: EXAMPLES.get(name, now) if now in EXAMPLES.values() else now, [model, prompt], prompt, queue=False, api_visibility="private", show_progress="hidden")
+    model.change(
+        lambda name, now: EXAMPLES.get(name, now) if now in EXAMPLES.values() else now,
+        [model, prompt],
+        prompt,
+        queue=False,
+        api_visibility="private",
+        show_progress="hidden",
+    )
     gr.api(told(text_sample), api_name="text_sample", concurrency_id="heavy", concurrency_limit=2)
     return result

@@ -10,11 +10,29 @@ SANS = [gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600)), "PingFang SC",
 MONO = [gr.themes.LocalFont("IBM Plex Mono", weights=(400, 600)), "monospace"]
 
 EMBER = colors.Color(
-    name="ember", c50="#fdf5f1", c100="#fae6dc", c200="#f4cbb8", c300="#eba585", c400="#e08255", c500="#c75b2c", c600="#b04a20", c700="#8f3b1b", c800="#743219", c900="#602c18", c950="#34140a"
+    name="ember",
+    c50="#fdf5f1",
+    c100="#fae6dc",
+    c200="#f4cbb8",
+    c300="#eba585",
+    c400="#e08255",
+    c500="#c75b2c",
+    c600="#b04a20",
+    c700="#8f3b1b",
+    c800="#743219",
+    c900="#602c18",
+    c950="#34140a",
 )
 
 theme = gr.themes.Base(
-    primary_hue=EMBER, secondary_hue=colors.stone, neutral_hue=colors.stone, text_size=sizes.text_md, spacing_size=sizes.spacing_md, radius_size=sizes.radius_md, font=SANS, font_mono=MONO
+    primary_hue=EMBER,
+    secondary_hue=colors.stone,
+    neutral_hue=colors.stone,
+    text_size=sizes.text_md,
+    spacing_size=sizes.spacing_md,
+    radius_size=sizes.radius_md,
+    font=SANS,
+    font_mono=MONO,
 ).set(
     body_background_fill="#f6f3ee",
     body_background_fill_dark="#161412",

@@ -59,7 +59,9 @@ def status(shot) -> str:
         if shot.state == "running" and shot.remaining is not None:
             said += both(" so far, about ", "，大约还需 ") + seconds(shot.remaining) + both(" to go", "")
     trouble = note(escape(shot.problem.en), escape(shot.problem.zh), warn=True) if shot.problem else ""
-    return f'<div class="run"><p role="status">{said}</p><progress max="{max(shot.steps, 1)}" value="{shot.step}" aria-label="training"></progress>{trouble}</div>'
+    return (
+        f'<div class="run"><p role="status">{said}</p><progress max="{max(shot.steps, 1)}" value="{shot.step}" aria-label="training"></progress>{trouble}</div>'
+    )
 
 
 def preview(shot) -> str:
@@ -90,7 +92,14 @@ async def follow(family: str, run: str, owner: str):
         shot = runs.snapshot(run)
         if shot.version != version:
             version, alive, own = shot.version, shot.state in ("waiting", "running"), bool(owner)
-            yield status(shot), preview(shot), chart(shot.metrics, METRICS), links(family, run, owner) if own else "", gr.Button(interactive=not (alive and own)), gr.Button(interactive=alive and own)
+            yield (
+                status(shot),
+                preview(shot),
+                chart(shot.metrics, METRICS),
+                links(family, run, owner) if own else "",
+                gr.Button(interactive=not (alive and own)),
+                gr.Button(interactive=alive and own),
+            )
             if not alive:
                 return
         await asyncio.sleep(0.4)
@@ -114,7 +123,12 @@ def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, choices: dict[str
     gr.HTML(note(*lesson))
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            choice = gr.Radio([(label, name) for name, (label, _) in choices.items()], value=next(iter(choices)), label=t("What to train", "训练什么"), visible=len(choices) > 1)
+            choice = gr.Radio(
+                [(label, name) for name, (label, _) in choices.items()],
+                value=next(iter(choices)),
+                label=t("What to train", "训练什么"),
+                visible=len(choices) > 1,
+            )
             amount = gr.Slider(10, 5000, steps, step=10, label=t("Steps", "步数"))
             seed = gr.Number(0, label=t("Seed", "随机种子"), precision=0)
             with gr.Row():
@@ -165,6 +179,12 @@ def train(family: str, variant: str, steps: int = 200, seed: int = 0):
         for shot in runs.follow(run, owner=owner):
             if shot.problem:
                 raise shot.problem
-            yield {"state": shot.state, "step": shot.step, "steps": shot.steps, "metrics": shot.metrics[-1][1] if shot.metrics else {}, "preview": preview(shot)}
+            yield {
+                "state": shot.state,
+                "step": shot.step,
+                "steps": shot.steps,
+                "metrics": shot.metrics[-1][1] if shot.metrics else {},
+                "preview": preview(shot),
+            }
     finally:
         runs.stop(run, owner)

@@ -66,7 +66,9 @@ def redraw(sheet, variant):
         return note(escape(problem.en), escape(problem.zh), warn=True)
     shown = [
         plate(made.input, both("Seen by the model", "模型看到的"), both("28 × 28, centred", "28 × 28，已居中")),
-        plate(labels.mark(made.output, model=f"vae/{variant}"), both("Drawn again", "重新画出"), both(f"from {len(made.mu)} numbers", f"只凭 {len(made.mu)} 个数")),
+        plate(
+            labels.mark(made.output, model=f"vae/{variant}"), both("Drawn again", "重新画出"), both(f"from {len(made.mu)} numbers", f"只凭 {len(made.mu)} 个数")
+        ),
         plate(made.error, both("Difference", "差别"), both("bright: wrong", "越亮差得越多")),
     ]
     total = note(
@@ -79,7 +81,8 @@ def redraw(sheet, variant):
 
 @told
 def dream(variant, n, seed):
-    return wall(drawn(variant, n, seed), [f"z{index + 1}" for index in range(int(n))]) + made_by(variant, seed=int(seed))
+    made = drawn(variant, n, seed)
+    return wall(made, [f"z{index + 1}" for index in range(len(made))]) + made_by(variant, seed=int(seed))
 
 
 @functools.cache

@@ -86,8 +86,16 @@ def through_the_server() -> None:
             cases = [
                 ("64 digits", lambda: client.predict("dcgan", "0123456789", 64, 1, api_name="/gan_sample"), lambda: list(gan.sample(dcgan, n=64, seed=1))),
                 ("one reconstruction", lambda: client.predict(handle_file(digit), "conv", api_name="/vae_reconstruct"), lambda: vae.reconstruct(conv, opened)),
-                ("one 20-step picture", lambda: client.predict(prompt, "", 20, 4.0, 1, "mini-sd", api_name="/diffusion_sample"), lambda: list(diffusion.sample(sd, prompt, num_inference_steps=20, guidance_scale=4.0, seed=1))),
-                ("100 tokens, gpt-shakespeare", lambda: client.predict("ROMEO:", "gpt-shakespeare", 100, 0.8, 0, 1.0, 1, api_name="/text_sample"), lambda: list(text.sample(gpt, "ROMEO:", max_new_tokens=100, seed=1))),
+                (
+                    "one 20-step picture",
+                    lambda: client.predict(prompt, "", 20, 4.0, 1, "mini-sd", api_name="/diffusion_sample"),
+                    lambda: list(diffusion.sample(sd, prompt, num_inference_steps=20, guidance_scale=4.0, seed=1)),
+                ),
+                (
+                    "100 tokens, gpt-shakespeare",
+                    lambda: client.predict("ROMEO:", "gpt-shakespeare", 100, 0.8, 0, 1.0, 1, api_name="/text_sample"),
+                    lambda: list(text.sample(gpt, "ROMEO:", max_new_tokens=100, seed=1)),
+                ),
             ]
             for what, served, bare in cases:
                 row(f"{what}, through the server", median(served), "the bare model call", median(bare))

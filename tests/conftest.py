@@ -54,7 +54,14 @@ def browser():
 def server(tmp_path_factory):
     """The address of the page, started as a visitor's host would start it, without data sets or network."""
     folder = tmp_path_factory.mktemp("server")
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder), "HF_HOME": str(folder / "hub"), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "GRADIO_TEMP_DIR": str(folder),
+        "HF_HOME": str(folder / "hub"),
+        "OMP_NUM_THREADS": "1",
+    }
     environment.pop("GENKIT_DATA_DIR", None)
     log = folder / "log"
     with log.open("w") as out:

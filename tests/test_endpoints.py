@@ -45,7 +45,9 @@ def test_the_same_seed_gives_the_same_digits_whatever_else_is_asked(client):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         crowd = [pool.submit(client.predict, "dcgan", "3", 2, seed, api_name="/gan_sample") for seed in (1, 11, 2, 3, 11, 4)]
         again = crowd[1].result()
-    difference = max(abs(a - b) for one, other in zip(alone, again, strict=True) for a, b in zip(Image.open(one).tobytes(), Image.open(other).tobytes(), strict=True))
+    difference = max(
+        abs(a - b) for one, other in zip(alone, again, strict=True) for a, b in zip(Image.open(one).tobytes(), Image.open(other).tobytes(), strict=True)
+    )
     assert difference <= 1
 
 

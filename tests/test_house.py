@@ -43,7 +43,13 @@ def test_demos_never_import_torch_diffusers_or_transformers():
 
 def test_nothing_trusts_remote_code_unpickles_or_evaluates():
     risky = re.compile(r"trust_remote_code\s*=\s*True|weights_only\s*=\s*False|pickle\.load|(?<![\w.])eval\(|(?<![\w.])exec\(")
-    found = [f"{path.name}:{number}" for folder in ("genkit", "demos") for path in (ROOT / folder).rglob("*.py") for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if risky.search(line)]
+    found = [
+        f"{path.name}:{number}"
+        for folder in ("genkit", "demos")
+        for path in (ROOT / folder).rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if risky.search(line)
+    ]
     assert found == []
 
 
@@ -90,7 +96,10 @@ def test_a_family_has_the_six_names(family):
 @pytest.mark.parametrize("name, variant", VARIANTS)
 def test_a_shipped_variant_loads_and_samples_the_same_twice(name, variant):
     family = genkit.family(name)
-    model, prompt = family.load(variant), {"gan": ["07"], "vae": [], "diffusion": ["3" if variant == "digits" else "a red apple on a blue background"], "text": ["A"]}[name]
+    model, prompt = (
+        family.load(variant),
+        {"gan": ["07"], "vae": [], "diffusion": ["3" if variant == "digits" else "a red apple on a blue background"], "text": ["A"]}[name],
+    )
     few = {"diffusion": {"num_inference_steps": 2}, "text": {"max_new_tokens": 4}}.get(name, {"n": 2})
     first, second = (list(family.sample(model, *prompt, seed=5, **few))[-1] for _ in range(2))
     first, second = (getattr(result, "image", result) for result in (first, second))
@@ -104,7 +113,9 @@ def test_an_unknown_variant_is_refused_with_the_list_of_those_there_are(name):
         next(family.train("dcgna", steps=1))
 
 
-@pytest.mark.parametrize("name, variant", [pair for pair in VARIANTS if pair not in {("diffusion", "mini-sd"), ("text", "gpt-tang"), ("text", "gpt-shakespeare")}])
+@pytest.mark.parametrize(
+    "name, variant", [pair for pair in VARIANTS if pair not in {("diffusion", "mini-sd"), ("text", "gpt-tang"), ("text", "gpt-shakespeare")}]
+)
 def test_training_reports_from_step_0_to_the_last(name, variant, monkeypatch):
     monkeypatch.delenv("GENKIT_DATA_DIR", raising=False)
     events = list(genkit.family(name).train(variant, steps=2, every=1, batch_size=4, seed=3))

@@ -7,7 +7,15 @@ import pytest
 from playwright.sync_api import expect
 
 WORDS = {
-    "en-US": {"gan": "Make digits", "vae": "Reconstruct", "diffusion": "Draw", "text": "Write on", "train": "Train it yourself", "begin": "Train from noise", "stop": "Stop"},
+    "en-US": {
+        "gan": "Make digits",
+        "vae": "Reconstruct",
+        "diffusion": "Draw",
+        "text": "Write on",
+        "train": "Train it yourself",
+        "begin": "Train from noise",
+        "stop": "Stop",
+    },
     "zh-CN": {"gan": "生成数字", "vae": "重建", "diffusion": "画图", "text": "续写", "train": "自己训练", "begin": "从零开始训练", "stop": "停止"},
 }
 MADE = {"en-US": "AI-generated", "zh-CN": "AI 生成"}
@@ -34,7 +42,11 @@ def test_a_tab_opens_with_a_result_and_its_main_button_makes_another(visit, tab,
     else:
         page.get_by_role("button", name="Pick a test digit" if locale == "en-US" else "选一个测试数字").click()
     page.get_by_role("button", name=WORDS[locale][tab], exact=True).click()
-    page.wait_for_function("([id, before]) => { const now = document.querySelector(id); return now.innerHTML !== before && now.querySelector('.made'); }", arg=[f"#{tab}-result", before], timeout=LONG)
+    page.wait_for_function(
+        "([id, before]) => { const now = document.querySelector(id); return now.innerHTML !== before && now.querySelector('.made'); }",
+        arg=[f"#{tab}-result", before],
+        timeout=LONG,
+    )
     expect(made(page, tab, locale)).to_be_visible()
 
 
@@ -215,5 +227,10 @@ def test_axe_finds_nothing_serious_beyond_gradios_own(visit, tab):
     expect(made(page, tab, "en-US")).to_be_visible(timeout=LONG)
     found = [finding for finding in Axe().run(page).response["violations"] if finding["impact"] in ("serious", "critical")]
     assert {finding["id"]: [node["html"][:160] for node in finding["nodes"]] for finding in found if finding["id"] not in BASELINE} == {}
-    ours = [node["html"] for finding in found for node in finding["nodes"] if re.search('class="(wall|plate|made|note|opening|run|legend|pad|written)', node["html"])]
+    ours = [
+        node["html"]
+        for finding in found
+        for node in finding["nodes"]
+        if re.search('class="(wall|plate|made|note|opening|run|legend|pad|written)', node["html"])
+    ]
     assert ours == []
