@@ -97,13 +97,14 @@ def load(source: Path | str):
 
 def _unreadable(folder: Path, gguf: Path | None, error: Exception) -> Problem:
     """What is wrong with a folder that does not load, by the file that is to blame."""
+    remedy = folders.REMEDY if folder.is_relative_to(core.WEIGHTS) else ("delete the folder and download it again", "请删除该文件夹并重新下载")
     weights = gguf or next(iter(sorted(folder.glob("*.safetensors"))), folder / "model.safetensors")
     for file in (folder / "tokenizer.json", weights):
         if not gguf and not file.exists():
-            return Problem("{file} is missing; {remedy}", "缺少 {file}；{remedy}", file=file, remedy=folders.REMEDY)
+            return Problem("{file} is missing; {remedy}", "缺少 {file}；{remedy}", file=file, remedy=remedy)
     file = folder / "tokenizer.json" if not gguf and not _is_json(folder / "tokenizer.json") else weights
     first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return Problem("{file} is damaged ({error}); {remedy}", "{file} 已损坏（{error}）；{remedy}", file=file, error=first, remedy=folders.REMEDY)
+    return Problem("{file} is damaged ({error}); {remedy}", "{file} 已损坏（{error}）；{remedy}", file=file, error=first, remedy=remedy)
 
 
 def _is_json(file: Path) -> bool:
