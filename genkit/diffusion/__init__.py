@@ -44,7 +44,27 @@ VARIANTS = {
     ),
     "digits": Config(arch="pixel", steps=1800, batch_size=32, lr=2e-3, every=50),
 }
-PRETRAINED: dict[str, Remote] = {}
+# a second set of weights in float16 halves the download of those that have one
+_FP16 = ("*/*.fp16.safetensors", "*.json", "*/*.txt")
+_OPEN_RAIL, _STABILITY = "CreativeML Open RAIL-M", "Stability AI Community License"
+PRETRAINED: dict[str, Remote] = {
+    "sd-1.5": Remote(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5", 2_750_000_000, _OPEN_RAIL, {"num_inference_steps": 25, "guidance_scale": 7.5}, _FP16, 6_000_000_000
+    ),
+    # the distilled ones need few steps and were trained for no guidance
+    "sd-turbo": Remote("stabilityai/sd-turbo", 2_600_000_000, _STABILITY, {"num_inference_steps": 2, "guidance_scale": 0.0}, _FP16, 6_000_000_000),
+    "sdxl-turbo": Remote("stabilityai/sdxl-turbo", 6_950_000_000, _STABILITY, {"num_inference_steps": 2, "guidance_scale": 0.0}, _FP16, 15_000_000_000),
+    "flux.1-schnell": Remote(
+        "black-forest-labs/FLUX.1-schnell",
+        33_700_000_000,
+        "Apache-2.0",
+        {"num_inference_steps": 4, "guidance_scale": 0.0, "max_sequence_length": 256},
+        memory=36_000_000_000,
+    ),
+    "z-image-turbo": Remote(
+        "Tongyi-MAI/Z-Image-Turbo", 33_000_000_000, "Apache-2.0", {"num_inference_steps": 9, "guidance_scale": 0.0}, memory=24_000_000_000
+    ),
+}
 
 _HOME = {"load": "pipeline", "save": "pipeline", "sample": "pipeline", "Step": "pipeline", "train": "training"}
 

@@ -165,8 +165,9 @@ def _check_length(pipe, text: str) -> None:
     """Raise Problem if the most patient of the pipeline's tokenizers would cut the text off."""
     tokenizers = [part for name, part in pipe.components.items() if name.startswith("tokenizer") and part is not None]
     longest = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
-    limits = [min(tokenizer.model_max_length, longest.default if longest else 10_000) for tokenizer in tokenizers]
-    count, limit = min(((len(tokenizer(text).input_ids), limit) for tokenizer, limit in zip(tokenizers, limits, strict=True)), key=lambda pair: pair[0] - pair[1])
+    most = defaults(pipe).get("max_sequence_length", longest.default if longest else 10_000)
+    lengths = [(len(tokenizer(text, verbose=False).input_ids), min(tokenizer.model_max_length, most)) for tokenizer in tokenizers]
+    count, limit = min(lengths, key=lambda pair: pair[0] - pair[1])
     if count > limit:
         raise Problem(
             "the prompt is too long: this model reads {limit} tokens, and it has {count}; shorten it",
@@ -225,6 +226,8 @@ def _draw(pipe, prompt, negative_prompt, steps, guidance, seed, report) -> None:
         settings["negative_prompt"] = negative_prompt
         if "true_cfg_scale" in known and guidance > 1:  # Flux: its guidance_scale is an input of the network, this is the real one
             settings["true_cfg_scale"] = guidance
+    if "max_sequence_length" in defaults(pipe) and "max_sequence_length" in known:
+        settings["max_sequence_length"] = defaults(pipe)["max_sequence_length"]
     between = max(1, -(-steps // PREVIEWS))
 
     def on_step_end(pipe, step, t, values):
