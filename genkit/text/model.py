@@ -60,13 +60,14 @@ def network(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
 def save(model, path: Path | str) -> None:
     """Write a transformers folder that `pipeline("text-generation", path)` opens. Raises Problem for a full disk; no half folder stays behind.
 
-    Ours are stored in half precision, half the bytes, and said to be float32 in config.json: that is what they are opened as, everywhere.
+    Stored in half precision, half the bytes, but config.json says float32: that is what it is opened as, everywhere.
     """
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
     with folders.written(path) as folder:
         model.tokenizer.save_pretrained(folder)
         model.generation_config.save_pretrained(folder)
         model.config.save_pretrained(folder)
-        weights = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # tied
+        weights = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in tied}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
