@@ -37,8 +37,10 @@ def configured(options: argparse.Namespace) -> gr.Blocks:
     core.set_device(options.device)
     models.configure(max_models=options.max_models)
     for allowed in options.allow_model:
-        family, _, repo = allowed.partition("=")
-        models.allow(family, repo)
+        family, _, repo = allowed.rpartition("=")
+        models.allow(family or "text", repo)
+    if options.auth and not all(options.auth.partition(":")):
+        raise core.Problem("--auth must be USER:PASSWORD, got '{given}'", "--auth 的格式是 用户名:密码，收到的是“{given}”", given=options.auth)
     i18n.default_language = options.lang
     return page.build().queue(max_size=200, default_concurrency_limit=4)
 

@@ -147,16 +147,15 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> list:
             seed = gr.Number(7, label=t("Seed", "随机种子"), precision=0)
             chance = gr.Button(t("Draw from the prior", "从先验采样"), variant="primary")
         dreams = gr.HTML(elem_id="vae-dreams")
-    with gr.Accordion(t("Any photo, through Stable Diffusion's own autoencoder", "用 Stable Diffusion 的自编码器重建照片"), open=False):
-        with gr.Row():
-            with gr.Column(scale=1, min_width=260):
-                model = gr.Dropdown(list(models.catalogue("vae")), value=None, label=t("Pretrained autoencoder", "预训练自编码器"), filterable=False)
-                download.panel("vae", model)
-                source = gr.File(label=t("Your photo", "您的照片"), file_types=["image"], height=120)
-                press = gr.Button(t("Reconstruct the photo", "重建照片"), variant="primary")
-            with gr.Column(scale=2, min_width=280):
-                slider = gr.ImageSlider(label=t("before | after", "原图 | 重建"), format="png", interactive=False)
-                about = gr.HTML()
+    with gr.Accordion(t("Any photo, through Stable Diffusion's own autoencoder", "用 Stable Diffusion 的自编码器重建照片"), open=False), gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            model = gr.Dropdown(list(models.catalogue("vae")), value=None, label=t("Pretrained autoencoder", "预训练自编码器"), filterable=False)
+            download.panel("vae", model)
+            source = gr.File(label=t("Your photo", "您的照片"), file_types=["image"], height=120)
+            press = gr.Button(t("Reconstruct the photo", "重建照片"), variant="primary")
+        with gr.Column(scale=2, min_width=280):
+            slider = gr.ImageSlider(label=t("before | after", "原图 | 重建"), format="png", interactive=False)
+            about = gr.HTML()
     with gr.Accordion(t("Train it yourself", "自己训练"), open=False):
         training.panel(page, kept, "vae", {name: (label, {"variant": name}) for label, name in models_here}, LESSON, steps=600)
 

@@ -66,7 +66,8 @@ def through_the_server() -> None:
     from gradio_client import Client, handle_file
     from PIL import Image
 
-    from demos import pad, vae as tab
+    from demos import pad
+    from demos import vae as tab
     from genkit import diffusion, gan, models, text, vae
 
     process = subprocess.Popen([sys.executable, "app.py", "--port", "7990"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
