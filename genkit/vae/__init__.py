@@ -27,8 +27,8 @@ class Config:
 
 
 VARIANTS: dict[str, Config] = {
-    "mlp": Config(arch="mlp", latent_dim=64, channels=256),
-    "conv": Config(arch="conv", latent_dim=32, channels=32, steps=6000, batch_size=64),
+    "mlp": Config(arch="mlp", latent_dim=64, channels=256, steps=4000),
+    "conv": Config(arch="conv", latent_dim=32, channels=32, steps=2500, batch_size=64),
 }
 PRETRAINED: dict[str, Remote] = {
     "sd-vae": Remote("stabilityai/sd-vae-ft-mse", 335_000_000, "MIT", files=("config.json", "diffusion_pytorch_model.safetensors"), memory=2_000_000_000),
