@@ -189,7 +189,8 @@ def test_writing_goes_on_beyond_the_context(model):
 
 def test_the_end_of_a_text_ends_it(model, monkeypatch):
     monkeypatch.setattr(model.generation_config, "eos_token_id", model.tokenizer.get_vocab()["\n"])
-    monkeypatch.setattr(sampling, "draw", lambda chances, rng, tokens=iter(text.fit(model, "ab\ncd")[0][1:]): next(tokens))
+    tokens = iter(model.tokenizer("ab\ncd").input_ids)
+    monkeypatch.setattr(sampling, "draw", lambda chances, rng: next(tokens))
     assert list(text.sample(model, "")) == ["a", "ab"]
 
 
@@ -204,7 +205,10 @@ def test_half_a_character_is_held_back(tmp_path, monkeypatch):
 # --- prompts
 
 
-@pytest.mark.parametrize("prompt", ["", " ", "\n\n", "\ud83d", "\ude00\ud83d", "😀👩‍👩‍👧", "\x00\x07\x1b[0m", "مرحبا", "你好", "<b>x</b>", "<unk>", "e\u0301", "a" * 10_000])
+PROMPTS = ["", " ", "\n\n", "\ud83d", "\ude00\ud83d", "😀👩‍👩‍👧", "\x00\x07\x1b[0m", "مرحبا", "你好", "<b>x</b>", "<unk>", "e\u0301", "a" * 10_000]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
 def test_every_prompt_is_continued(model, prompt):
     assert len(write(model, prompt, max_new_tokens=3)) == 3
 
@@ -245,7 +249,7 @@ def test_a_saved_model_writes_the_same(model, saved):
     again = text.load(saved)
     assert again.dtype == torch.float32 and not again.training
     assert write(again, "x", temperature=0) == write(model, "x", temperature=0)
-    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    assert {path.suffix for path in saved.iterdir()} == {".json", ".safetensors"}
 
 
 @pytest.mark.parametrize("variant", text.VARIANTS)
@@ -303,7 +307,8 @@ def tiny_gguf(folder: Path) -> Path:
     width, rng = 32, np.random.default_rng(0)
     tokens = ["<|end|>", *bytes_to_unicode().values(), "ab"]
     writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
-    for setting, value in {"context_length": 64, "embedding_length": width, "block_count": 1, "feed_forward_length": 64, "head_count": 2, "head_count_kv": 2}.items():
+    settings = {"context_length": 64, "embedding_length": width, "block_count": 1, "feed_forward_length": 64, "head_count": 2, "head_count_kv": 2}
+    for setting, value in settings.items():
         getattr(writer, f"add_{setting}")(value)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(tokens))

@@ -34,7 +34,7 @@ VARIANTS: dict[str, Config] = {
     "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1500),
     "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
 }
-_FILES = ("config.json", "generation_config.json", "model*.safetensors*", "tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
+_FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
 PRETRAINED: dict[str, Remote] = {
     name: Remote(repo, int(gigabytes * 1e9), licence, defaults, _FILES, int(memory * 1e9))
     for name, repo, gigabytes, memory, licence, defaults in (  # memory: float32, as on a CPU, and a long prompt

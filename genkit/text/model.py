@@ -11,16 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from genkit import core, folders
 from genkit.core import Problem
 from genkit.text import VARIANTS, Config
 
 UNKNOWN = "<unk>"
+disable_progress_bar()  # the page and the command line have their own
 
 
 def character_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
