@@ -110,7 +110,7 @@ def test_no_icons_is_said_with_the_remedy(tmp_path, monkeypatch):
 
 def test_every_stage_reports_and_the_last_step_is_the_last(trained):
     assert [event.step for event in trained] == [0, 1, 2, 3, 4] and {event.steps for event in trained} == {4}
-    assert [sorted(event.metrics) for event in trained[1:]] == [["psnr"], ["loss", "psnr"], ["loss", "said"], ["loss"]]
+    assert [sorted(event.metrics) for event in trained[1:]] == [["loss", "psnr"], ["loss", "psnr"], ["loss", "said"], ["loss"]]
     assert all(isinstance(picture, Image.Image) and picture.size == (64, 64) for event in trained for picture in event.preview)
 
 
@@ -129,10 +129,10 @@ def test_a_finished_stage_is_read_from_the_checkpoint_and_an_unfinished_one_goes
 
 
 def test_whitening_makes_unit_latents_and_changes_no_picture(art):
-    from genkit.diffusion import latent, networks
+    from genkit.diffusion import compression, networks
 
     vae = core.build(networks.autoencoder, 3).eval()
-    x = latent.pictures(art, 0, range(32))
+    x = compression.pictures(art, 0, range(32))
     with torch.no_grad():
         before = vae.decode(vae.encode(x).latent_dist.mean).sample
         networks.whiten(vae, x)
@@ -143,11 +143,11 @@ def test_whitening_makes_unit_latents_and_changes_no_picture(art):
 
 
 def test_x_t_and_v_give_x0_and_the_noise_back():
-    from genkit.diffusion import latent, networks
+    from genkit.diffusion import networks, training
 
     alphas = networks.scheduler().alphas_cumprod
     x0, noise, t = torch.randn(5, 4, 2, 2), torch.randn(5, 4, 2, 2), torch.tensor([0, 250, 500, 750, 998])
-    x_t, v = latent.velocity(x0, noise, t, alphas)
+    x_t, v = training.velocity(x0, noise, t, alphas)
     a, s = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
     torch.testing.assert_close(a * x_t - s * v, x0, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(s * x_t + a * v, noise, atol=1e-5, rtol=1e-4)

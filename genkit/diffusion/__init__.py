@@ -33,7 +33,7 @@ class Config:
 VARIANTS = {
     "mini-sd": Config(
         arch="latent",
-        steps=11_000,
+        steps=11_400,
         batch_size=32,
         lr=1e-3,
         every=200,
@@ -61,9 +61,7 @@ PRETRAINED: dict[str, Remote] = {
         {"num_inference_steps": 4, "guidance_scale": 0.0, "max_sequence_length": 256},
         memory=36_000_000_000,
     ),
-    "z-image-turbo": Remote(
-        "Tongyi-MAI/Z-Image-Turbo", 33_000_000_000, "Apache-2.0", {"num_inference_steps": 9, "guidance_scale": 0.0}, memory=24_000_000_000
-    ),
+    "z-image-turbo": Remote("Tongyi-MAI/Z-Image-Turbo", 33_000_000_000, "Apache-2.0", {"num_inference_steps": 9, "guidance_scale": 0.0}, memory=24_000_000_000),
 }
 
 _HOME = {"load": "pipeline", "save": "pipeline", "sample": "pipeline", "Step": "pipeline", "train": "training"}

@@ -9,14 +9,16 @@ import torch
 
 from genkit import classifier, core, emoji, images
 from genkit.core import Problem
-from genkit.diffusion import detector, latent, pipeline, pixel
+from genkit.diffusion import compression, detector, pipeline, pixel
 
 STEPS, GUIDANCE = 14, 4.0
 
 
 def held_out_scenes(n: int, seed: int = 0) -> list[emoji.Scene]:
     """n single, untinted scenes, all of held-out combinations of thing and background, each about equally often."""
-    combinations = [emoji.Scene(background, ((thing, None),)) for thing in emoji.THINGS for background in emoji.BACKGROUNDS if emoji.held_out(thing, background)]
+    combinations = [
+        emoji.Scene(background, ((thing, None),)) for thing in emoji.THINGS for background in emoji.BACKGROUNDS if emoji.held_out(thing, background)
+    ]
     random.Random(f"evaluation {seed}").shuffle(combinations)
     return [combinations[i % len(combinations)] for i in range(n)]
 
@@ -78,8 +80,8 @@ def report(options) -> Iterator[str]:
         art = emoji.Emoji(download=options.download)
         right, behind = detector.accuracy(detector.load(), art)
         yield f"diffusion judges: thing right in {right:.1%}, background in {behind:.1%} of 1,000 real pictures"
-        x = latent.pictures(art, 0, range(latent.VALIDATION, latent.VALIDATION + 200))
-        yield f"diffusion mini-sd: its autoencoder gives 200 unseen pictures back with {latent.psnr(pipe.vae, x.to(pipe.device)):.1f} dB PSNR"
+        x = compression.pictures(art, 0, range(compression.VALIDATION, compression.VALIDATION + 200))
+        yield f"diffusion mini-sd: its autoencoder gives 200 unseen pictures back with {compression.psnr(pipe.vae, x.to(pipe.device)):.1f} dB PSNR"
     except Problem as problem:
         yield f"diffusion judges: not measured on real pictures here ({problem.en})"
     for language, name, count in (("en", "English", n), ("zh", "Chinese", max(1, n // 2))):

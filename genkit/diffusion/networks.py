@@ -56,7 +56,11 @@ def tokenizer(texts: list[str], vocabulary: int = 2000) -> CLIPTokenizer:
     ends = ["<|startoftext|>", "<|endoftext|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, initial_alphabet=alphabet, special_tokens=[*ends, *(f"{byte}</w>" for byte in alphabet)], end_of_word_suffix="</w>", show_progress=False
+        vocab_size=vocabulary,
+        initial_alphabet=alphabet,
+        special_tokens=[*ends, *(f"{byte}</w>" for byte in alphabet)],
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
     words = [word for text in texts for word in text.replace(",", " ,").split() if word.isascii()]
     learner.train_from_iterator(words, trainer)
@@ -121,8 +125,8 @@ def scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
-def pipeline(vae, encoder, tokens: CLIPTokenizer, net: UNet2DConditionModel) -> StableDiffusionPipeline:
+def pipeline(vae, text_encoder, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
     """The parts as diffusers' own pipeline. No safety checker: it can draw emoji only, and the checker is 50 times its size."""
-    pipe = StableDiffusionPipeline(vae, encoder, tokens, net, scheduler(), None, None, requires_safety_checker=False)
+    pipe = StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler(), None, None, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe

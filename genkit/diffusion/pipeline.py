@@ -55,7 +55,9 @@ def load(source) -> DiffusionPipeline:
     try:
         pipe = opener.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
     except ValueError as error:
-        raise Problem("{folder} does not open as a text-to-image model: {error}", "{folder} 不能作为文生图模型打开：{error}", folder=folder, error=error) from error
+        raise Problem(
+            "{folder} does not open as a text-to-image model: {error}", "{folder} 不能作为文生图模型打开：{error}", folder=folder, error=error
+        ) from error
     pipe.set_progress_bar_config(disable=True)
     return _place(pipe, device)
 

@@ -6,7 +6,6 @@ its own call knows no classes, so drawing a chosen digit is done here. x (B, 1, 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 
 from genkit import core, images
 from genkit.core import Problem
+from genkit.diffusion.training import Average, optimize, velocity
 from genkit.digits import digits, draw
 
 ANY = 10  # the class that stands for no class
@@ -48,40 +48,27 @@ def pipeline(net: UNet2DModel) -> DDIMPipeline:
 
 def train(config, steps, every, batch_size, lr, seed, checkpoint: Path | None, download) -> Iterator[core.Event]:
     """Learn v at random noise levels; a tenth of the classes left out for guidance. The model of an event holds the averaged weights."""
-    from genkit.diffusion.latent import follow, velocity
-    from genkit.diffusion.training import set_lr
-
     x, y = digits("train", download)
     accelerator = core.accelerator()
-    net = core.build(unet, seed)
-    average = copy.deepcopy(net).eval().requires_grad_(False)
+    net = core.build(unet, seed).eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
     net, optimizer = accelerator.prepare(net, optimizer)
-    average = accelerator.prepare_model(average, evaluation_mode=True)  # so that keep() keeps it
-    pipe = pipeline(average)
+    average = Average(accelerator, accelerator.unwrap_model(net))
+    pipe = pipeline(average.shown)
     alphas_cumprod = pipe.scheduler.alphas_cumprod.to(accelerator.device)
-    start, losses = core.resume(accelerator, checkpoint), []
-    yield core.Event(start, steps, {}, pipe, _drawings(pipe, seed))
-    for step in range(start, steps):
-        net.train()
-        set_lr(optimizer, lr, step, steps, warmup=min(50 / steps, 0.1), hold=0.3)
+
+    def loss_at(step):
         rng = core.seeded(seed, step, accelerator.process_index)
         x0, labels = draw(x, y, batch_size, rng)
-        labels = torch.where(torch.rand(batch_size, generator=rng) < 0.1, ANY, labels).to(accelerator.device)
-        noise, t = torch.randn(x0.shape, generator=rng).to(accelerator.device), torch.randint(1000, (batch_size,), generator=rng).to(accelerator.device)
-        x_t, v = velocity(x0.to(accelerator.device), noise, t, alphas_cumprod)
-        with torch.enable_grad():
-            loss = F.mse_loss(net(x_t, t, labels).sample, v)
-            accelerator.backward(loss)
-        accelerator.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        follow(average, accelerator.unwrap_model(net), step)
-        losses.append(loss.item())
-        if (step + 1) % every == 0 or step + 1 == steps:
-            core.keep(accelerator, checkpoint, step + 1)
-            yield core.Event(step + 1, steps, {"loss": sum(losses) / len(losses)}, pipe, _drawings(pipe, seed))
-            losses = []
+        labels = torch.where(torch.rand(batch_size, generator=rng) < 0.1, ANY, labels)
+        noise, t = torch.randn(x0.shape, generator=rng), torch.randint(1000, (batch_size,), generator=rng)
+        x0, labels, noise, t = (part.to(accelerator.device) for part in (x0, labels, noise, t))
+        x_t, v = velocity(x0, noise, t, alphas_cumprod)
+        return F.mse_loss(net(x_t, t, labels).sample, v)
+
+    schedule = {"lr": lr, "warmup": min(50 / steps, 0.1), "hold": 0.3}
+    for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, checkpoint, then=average.follow, **schedule):
+        yield core.Event(step, steps, metrics, pipe, _drawings(pipe, seed))
 
 
 def _drawings(pipe, seed) -> list[Image.Image]:

@@ -1,12 +1,13 @@
-"""train(): one generator for both variants. mini-sd runs four stages in order, each resumable: see latent.py."""
+"""train() for both variants, and the loop of optimizer steps that all their stages share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from genkit import core
 from genkit.diffusion import VARIANTS
@@ -15,7 +16,8 @@ from genkit.diffusion import VARIANTS
 def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False) -> Iterator[core.Event]:
     """Train a variant and report as it goes; the last event's model is the result. None takes the variant's default.
 
-    `steps` counts the optimizer steps of all stages together. With a checkpoint folder a run goes on where it was cut off.
+    `steps` counts the optimizer steps of all stages together; batch_size and lr are those of the U-Net. With a checkpoint folder a run goes
+    on where it was cut off. Raises Problem for an unknown variant, or where there are no pictures to learn from.
     """
     from genkit.diffusion import latent, pixel
 
@@ -25,12 +27,60 @@ def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, 
     yield from run(config, steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr, seed, checkpoint, download)
 
 
+def optimize(
+    accelerator, net: nn.Module, optimizer, loss_at: Callable[[int], torch.Tensor], steps: int, every: int, checkpoint, *, lr, then=None, **schedule
+) -> Iterator[tuple[int, dict]]:
+    """Minimise loss_at(step) from the step kept in `checkpoint` to `steps`; yield (step, {"loss": mean since the last}) every `every` steps and at the end.
+
+    First of all (start, {}) is yielded. then(step) is called after each step of the optimizer; `schedule` goes to set_lr().
+    """
+    start, losses = core.resume(accelerator, checkpoint), []
+    yield start, {}
+    for step in range(start, steps):
+        set_lr(optimizer, lr, step, steps, **schedule)
+        with torch.enable_grad():
+            loss = loss_at(step)
+            accelerator.backward(loss)
+        accelerator.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if then is not None:
+            then(step)
+        losses.append(loss.item())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            core.keep(accelerator, checkpoint, step + 1)
+            yield step + 1, {"loss": sum(losses) / len(losses)}
+            losses = []
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, step: int, steps: int, *, warmup: float = 0.02, hold: float = 0.0) -> None:
     """Linear warm-up, `hold` of the run at lr, then a cosine to 2 % of it; a function of the step alone, so that a resumed run fits."""
     done = step / max(steps, 1)
-    if done < warmup:
-        factor = (step + 1) / (warmup * steps + 1)
-    else:
-        factor = 0.02 + 0.98 * (1 + math.cos(math.pi * max(done - hold, 0) / (1 - hold))) / 2
+    rising = (step + 1) / (warmup * steps + 1)
+    falling = 0.02 + 0.98 * (1 + math.cos(math.pi * max(done - hold, 0) / (1 - hold))) / 2
     for group in optimizer.param_groups:
-        group["lr"] = lr * factor
+        group["lr"] = lr * (rising if done < warmup else falling)
+
+
+class Average:
+    """An exponential moving average of a network's weights, short at first: what is shown and saved."""
+
+    def __init__(self, accelerator, net: nn.Module, decay: float = 0.998):
+        import copy
+
+        self.accelerator, self.net, self.decay = accelerator, net, decay
+        self.shown = copy.deepcopy(net).eval().requires_grad_(False)
+        self.shown = accelerator.prepare_model(self.shown, evaluation_mode=True)  # so that keep() keeps it
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        rate = 1 - min(self.decay, (1 + step) / (10 + step))
+        for mean, now in zip(self.shown.parameters(), self.net.parameters(), strict=True):
+            mean.lerp_(now, rate)
+
+
+def velocity(x0, noise, t, alphas_cumprod):
+    """x_t and the v to be learnt at levels t (B,): x_t = a x0 + s noise, v = a noise - s x0. Salimans & Ho 2022, appendix D."""
+    a = alphas_cumprod[t].sqrt().view(-1, 1, 1, 1)
+    s = (1 - alphas_cumprod[t]).sqrt().view(-1, 1, 1, 1)
+    return a * x0 + s * noise, a * noise - s * x0
