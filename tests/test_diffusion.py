@@ -299,3 +299,40 @@ def test_the_digit_folder_opens_in_diffusers_and_here(digit_model, tmp_path):
     again = diffusion.load(tmp_path / "digits")
     pictures = [list(diffusion.sample(model, "42", num_inference_steps=2))[-1].image for model in (digit_model, again)]
     assert pictures[0].tobytes() == pictures[1].tobytes()
+
+
+# --- what is shipped
+
+
+def test_the_shipped_mini_sd_opens_in_diffusers_and_draws_the_background_that_was_asked_for():
+    from diffusers import StableDiffusionPipeline
+
+    from genkit import images
+    from genkit.diffusion import detector
+
+    pipe = StableDiffusionPipeline.from_pretrained(core.WEIGHTS / "diffusion" / "mini-sd")
+    pipe.set_progress_bar_config(disable=True)
+    texts = ["a cat on a green background", "a star on a black background", "a tree on a pink background", "一个苹果，蓝色背景", "一只熊猫，黄色背景", "a bus"]
+    drawn = pipe(texts, num_inference_steps=10, guidance_scale=4.0, generator=[core.seeded(i) for i in range(len(texts))]).images
+    seen = [detector.BACKGROUNDS[i] for i in detector.backgrounds(images.from_pil(drawn)).tolist()]
+    assert sum(one == wanted for one, wanted in zip(seen, ("green", "black", "pink", "blue", "yellow", "white"), strict=True)) >= 5, seen
+
+
+def test_the_shipped_detector_knows_the_shipped_drawings():
+    from genkit import images
+    from genkit.diffusion import detector
+
+    pipe = diffusion.load("mini-sd")
+    wanted = ["apple", "heart", "house", "star", "rocket", "panda", "car", "sun", "ghost", "banana"]
+    drawn = pipe([f"a {name}" for name in wanted], num_inference_steps=14, guidance_scale=4.0, generator=[core.seeded(i) for i in range(10)]).images
+    seen = [detector.THINGS[i] for i in detector.things(detector.load(), images.from_pil(drawn)).tolist()]
+    assert sum(one == name for one, name in zip(seen, wanted, strict=True)) >= 6, seen
+
+
+def test_the_shipped_digits_model_draws_the_digits_that_were_asked_for():
+    from genkit import classifier
+    from genkit.diffusion import pixel
+
+    wanted = torch.arange(20) % 10
+    *_, x = pixel.denoise(diffusion.load("digits"), wanted, [core.seeded(i) for i in range(20)], steps=10, guidance=1.5)
+    assert (classifier.classify(x.cpu().clamp(-1, 1)).argmax(dim=1) == wanted).sum() >= 16

@@ -11,6 +11,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def load(source) -> DiffusionPipeline:
     device = core.device()
     small = kind == "DDIMPipeline" or (folder / "unet").is_dir() and _bytes(folder) < 100 << 20
     dtype = torch.float32 if device.type == "cpu" or small else torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
-    variant = "fp16" if any(folder.glob("*/*.fp16.safetensors")) and not any(folder.glob("[tu]*/*model.safetensors")) else None
+    variant = None if any(".fp16." not in file.name for file in folder.glob("*/*.safetensors")) else "fp16"
     opener = DDIMPipeline if kind == "DDIMPipeline" else AutoPipelineForText2Image
     try:
         pipe = opener.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
@@ -112,6 +113,7 @@ def _place(pipe, device: torch.device):
         pipe.enable_model_cpu_offload()
     else:
         pipe.enable_sequential_cpu_offload()
+    pipe.turn = threading.Lock()  # its parts come and go: one picture at a time
     return pipe
 
 
@@ -181,6 +183,8 @@ def _check_length(pipe, text: str) -> None:
 
 def _own(pipe):
     """The same networks with a scheduler of one's own: it keeps the place in the trajectory, and visitors share the pipeline."""
+    if hasattr(pipe, "turn"):  # drawn with by one at a time
+        return pipe
     mine = copy.copy(pipe)
     mine.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
     return mine
@@ -238,10 +242,12 @@ def _draw(pipe, prompt, negative_prompt, steps, guidance, seed, report) -> None:
             report(Step(_preview(pipe, values["latents"]), step + 1, steps))
         return values
 
-    try:
-        result = pipe(**settings, callback_on_step_end=on_step_end)
-    finally:
-        pipe.maybe_free_model_hooks()
+    with getattr(pipe, "turn", nullcontext()):
+        report()
+        try:
+            result = pipe(**settings, callback_on_step_end=on_step_end)
+        finally:
+            pipe.maybe_free_model_hooks()
     report(Step(result.images[0], steps, steps))
 
 
@@ -251,7 +257,7 @@ def _preview(pipe, latents: torch.Tensor) -> Image:
     if latents.ndim == 3:  # Flux; its pictures are square unless asked otherwise
         side = int(latents.shape[1] ** 0.5) * 2 * pipe.vae_scale_factor
         latents = pipe._unpack_latents(latents, side, side, pipe.vae_scale_factor)
-    quick = latents.shape[-1] <= 32 or (latents.device.type == "cuda" and not getattr(pipe, "_all_hooks", None))
+    quick = latents.shape[-1] <= 32 or (latents.device.type == "cuda" and not hasattr(pipe, "turn"))
     if quick:
         scaled = latents / pipe.vae.config.scaling_factor + (getattr(pipe.vae.config, "shift_factor", None) or 0)
         return images.to_pil(pipe.vae.decode(scaled.to(pipe.vae.dtype)).sample)[0]
