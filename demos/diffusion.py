@@ -15,6 +15,7 @@ SENTENCE = (
     "模型学会了从带噪声的图片里去掉一点噪声。从纯噪声出发，再告诉它要找什么，它就一步步画出图来。",
 )
 HOW = (("pure noise", "纯噪声"), ("your words", "您的文字"), ("remove a little noise, 20 times", "去掉一点噪声，重复 20 次"), ("picture", "图片"))
+EVERY = 25  # training steps between two looks at the samples
 LESSON = (
     "A small diffusion model learns digits: real digits are drowned in noise and it must guess the noise. The loss falls quickly, the samples follow.",
     "一个小扩散模型学习数字：把真实的数字淹没在噪声里，让它猜出噪声。损失很快下降，样本随后变好。",

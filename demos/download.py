@@ -29,14 +29,16 @@ def describe(family: str, name: str) -> tuple[str, bool]:
 
 def panel(family: str, model: gr.Dropdown) -> None:
     """Build it for the menu `model`."""
-    about = gr.HTML()
-    with gr.Row():
-        fetch = gr.Button(t("Download", "下载"), visible=False, min_width=90)
+    about = gr.HTML(visible=False)
+    with gr.Row(visible=False) as buttons:
+        fetch = gr.Button(t("Download", "下载"), min_width=90)
         stop = gr.Button(t("Stop the download", "停止下载"), visible=False, min_width=90)
+
+    shown = [about, buttons, fetch, stop]
 
     def look(name):
         said, absent = describe(family, name)
-        return said, gr.Button(visible=absent), gr.Button(visible=False)
+        return gr.HTML(said, visible=bool(said)), gr.Row(visible=absent), gr.Button(visible=absent), gr.Button(visible=False)
 
     @told
     def download(name):
@@ -45,7 +47,7 @@ def panel(family: str, model: gr.Dropdown) -> None:
                 done, total = progress.done_bytes, max(progress.total_bytes, 1)
                 bar = f'<progress max="{total}" value="{done}" aria-label="download"></progress>'
                 said = f"{amount(done)} / {amount(total)} · {escape(progress.file)}"
-                yield f'<div class="run"><p role="status">{both(said, said)}</p>{bar}</div>', gr.Button(visible=False), gr.Button(visible=True)
+                yield f'<div class="run"><p role="status">{both(said, said)}</p>{bar}</div>', gr.Row(visible=True), gr.Button(visible=False), gr.Button(visible=True)
         except GeneratorExit:
             return
         except Exception:
@@ -54,6 +56,6 @@ def panel(family: str, model: gr.Dropdown) -> None:
         yield look(name)
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    model.change(look, model, [about, fetch, stop], queue=False, **private)
-    running = fetch.click(download, model, [about, fetch, stop], concurrency_id="download", concurrency_limit=2, **private)
-    stop.click(look, model, [about, fetch, stop], cancels=[running], queue=False, **private)
+    model.change(look, model, shown, queue=False, **private)
+    running = fetch.click(download, model, shown, concurrency_id="download", concurrency_limit=2, **private)
+    stop.click(look, model, shown, cancels=[running], queue=False, **private)

@@ -18,6 +18,7 @@ SENTENCE = (
     "两个网络相互较量：一个从噪声里画出数字，另一个努力分辨真假，双方都越来越强。",
 )
 HOW = (("noise + digit", "噪声＋数字"), ("generator", "生成器"), ("picture", "图片"), ("discriminator: real?", "判别器：真的吗？"))
+EVERY = 10  # training steps between two looks at the samples
 LESSON = (
     "Both networks start knowing nothing. Watch the noise turn into strokes, then into digits, while the two losses pull at each other.",
     "两个网络一开始什么都不会。看噪声如何变成笔画，再变成数字，同时两条损失曲线互相拉扯。",

@@ -16,6 +16,7 @@ SENTENCE = (
     "模型只学会了一件事：看到这些字之后，下一个字是什么？反复问下去，它就写出文章。",
 )
 HOW = (("text so far", "已有文本"), ("network", "神经网络"), ("chances of each next token", "下一个词元的概率"), ("draw one, append", "抽一个，接上"))
+EVERY = 25  # training steps between two looks at the samples
 LESSON = (
     "At first every character is equally likely. Watch letters become words, then lines, as the loss falls.",
     "一开始每个字符的机会都一样。看损失下降时，字母怎样变成单词，再变成诗行。",

@@ -1,6 +1,7 @@
 """The "Train it" panel, the same in every tab: start a run on the server, follow it, stop it, find it again after a reload."""
 
 import asyncio
+import importlib
 import secrets
 
 import gradio as gr
@@ -38,7 +39,8 @@ def begin(owner: str, family: str, variant: str, steps, seed, **options) -> str:
     module = genkit.family(family)
     pick(module.VARIANTS, variant, f"{family} variant", "变体")
     steps, seed = number(steps, 1, STEPS, "steps", whole=True), number(seed, 0, 2**31 - 1, "seed", whole=True)
-    return runs.start(owner, module.train(variant, steps=steps, every=max(1, steps // 40), seed=seed, **options), title=family)
+    every = importlib.import_module(f"demos.{family}").EVERY
+    return runs.start(owner, module.train(variant, steps=steps, every=min(every, steps), seed=seed, **options), title=family)
 
 
 def seconds(value: float | None) -> str:

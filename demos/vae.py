@@ -19,6 +19,7 @@ SENTENCE = (
     "编码器把数字压缩成寥寥几个数，解码器只凭这些数把它重新画出来；留下来的，就是模型学懂的东西。",
 )
 HOW = (("your digit", "您的数字"), ("encoder", "编码器"), ("a few numbers z", "几个数 z"), ("decoder", "解码器"), ("drawn again", "重新画出"))
+EVERY = 10  # training steps between two looks at the samples
 LESSON = (
     "The loss has two terms: redraw the digit well (reconstruction), and keep the numbers close to a plain bell curve (KL), so that new ones can be drawn from it.",
     "损失有两项：把数字画准（重建），并让这些数接近普通的钟形分布（KL），这样才能从中抽出新的数字。",

@@ -21,6 +21,7 @@ WORDS = {
 MADE = {"en-US": "AI-generated", "zh-CN": "AI 生成"}
 TABS = ("gan", "vae", "diffusion", "text")
 LONG = 120_000  # ms: two slow cores that also wake up torch
+expect.set_options(timeout=60_000)
 
 
 def made(page, tab, locale):
@@ -84,7 +85,7 @@ def train_tab(page, locale="en-US"):
 def test_a_run_is_there_again_after_a_reload_and_stops(visit):
     page = visit("/?tab=gan")
     state = train_tab(page)
-    page.get_by_label("Steps").fill("5000")
+    page.get_by_label("number input for Steps").fill("5000")
     page.get_by_role("button", name="Train from noise").click()
     expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG)
     page.reload()
@@ -99,11 +100,11 @@ def test_a_run_is_there_again_after_a_reload_and_stops(visit):
 def test_a_second_screen_follows_a_run_but_only_its_owner_stops_it(visit):
     owner = visit("/?tab=vae")
     state = train_tab(owner)
-    owner.get_by_label("Steps").fill("5000")
+    owner.get_by_label("number input for Steps").fill("5000")
     owner.get_by_role("button", name="Train from noise").click()
     expect(state).to_contain_text("training", timeout=LONG)
     owner.get_by_text("Follow this run on another screen").click()
-    watching = visit("/" + owner.locator("details a").get_attribute("href"))
+    watching = visit("/" + owner.locator("details a").first.get_attribute("href"))
     seen = train_tab(watching)
     expect(seen).to_contain_text("training", timeout=LONG)
     expect(watching.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
@@ -118,7 +119,7 @@ def test_a_second_screen_follows_a_run_but_only_its_owner_stops_it(visit):
 def test_two_clicks_on_train_start_one_run(visit):
     page = visit("/?tab=gan")
     state = train_tab(page)
-    page.get_by_label("Steps").fill("400")
+    page.get_by_label("number input for Steps").fill("400")
     page.get_by_role("button", name="Train from noise").dblclick()
     expect(state).to_contain_text("training", timeout=LONG)
     expect(state).to_have_count(1)
@@ -131,11 +132,11 @@ def test_stopping_a_text_frees_its_place(visit):
     page = visit("/?tab=text")
     expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Length, tokens").fill("1000")
+    page.get_by_label("number input for Length, tokens").fill("1000")
     page.get_by_role("button", name="Write on").click()
     expect(page.locator("#text-result .cursor")).to_be_visible(timeout=LONG)
     page.get_by_role("button", name="Stop", exact=True).click()
-    page.get_by_label("Length, tokens").fill("10")
+    page.get_by_label("number input for Length, tokens").fill("10")
     page.get_by_role("button", name="Write on").click()
     expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
 
@@ -173,7 +174,7 @@ def test_markup_in_a_prompt_is_shown_not_run(visit):
     expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
     page.get_by_label("Your beginning").fill("<img src=x onerror=\"document.title='broken'\">")
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Length, tokens").fill("10")
+    page.get_by_label("number input for Length, tokens").fill("10")
     page.get_by_role("button", name="Write on").click()
     expect(page.locator("#text-result .yours")).to_contain_text("<img src=x", timeout=LONG)
     expect(made(page, "text", "en-US")).to_be_visible(timeout=LONG)
