@@ -93,12 +93,12 @@ async def follow(family: str, run: str, owner: str):
         runs.touch(run, owner)
         shot = runs.snapshot(run)
         if shot.version != version:
-            version, alive, own = shot.version, shot.state in ("waiting", "running"), bool(owner)
+            fresh, version, alive, own = version is None, shot.version, not shot.ended, bool(owner)
             yield (
                 status(shot),
                 preview(shot),
                 chart(shot.metrics, METRICS),
-                links(family, run, owner) if own else "",
+                (links(family, run, owner) if own else "") if fresh else gr.skip(),  # a second time would fold them up under the visitor's finger
                 gr.Button(interactive=not (alive and own)),
                 gr.Button(interactive=alive and own),
             )

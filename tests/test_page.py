@@ -77,20 +77,22 @@ def test_every_chinese_browser_gets_chinese(visit, locale):
     expect(visit(locale=locale).get_by_role("tab", name="GAN 数字")).to_be_visible()
 
 
-def train_tab(page, locale="en-US"):
+def train_tab(page, tab, locale="en-US"):
+    """Unfold the training panel of a tab that has settled; its status line."""
+    expect(made(page, tab, locale)).to_be_visible(timeout=LONG)
     page.get_by_role("button", name=WORDS[locale]["train"]).click()
     return page.locator(".run [role=status]")
 
 
 def test_a_run_is_there_again_after_a_reload_and_stops(visit):
     page = visit("/?tab=gan")
-    state = train_tab(page)
+    state = train_tab(page, "gan")
     page.get_by_label("number input for Steps").fill("5000")
     page.get_by_role("button", name="Train from noise").click()
-    expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG)
+    expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG, use_inner_text=True)
     page.reload()
-    state = train_tab(page)
-    expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG)
+    state = train_tab(page, "gan")
+    expect(state).to_contain_text(re.compile("training: step [1-9]"), timeout=LONG, use_inner_text=True)
     expect(page.locator(".chart polyline").first).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(state).to_contain_text("stopped", timeout=LONG)
@@ -99,17 +101,17 @@ def test_a_run_is_there_again_after_a_reload_and_stops(visit):
 
 def test_a_second_screen_follows_a_run_but_only_its_owner_stops_it(visit):
     owner = visit("/?tab=vae")
-    state = train_tab(owner)
+    state = train_tab(owner, "vae")
     owner.get_by_label("number input for Steps").fill("5000")
     owner.get_by_role("button", name="Train from noise").click()
     expect(state).to_contain_text("training", timeout=LONG)
     owner.get_by_text("Follow this run on another screen").click()
     watching = visit("/" + owner.locator("details a").first.get_attribute("href"))
-    seen = train_tab(watching)
+    seen = train_tab(watching, "vae")
     expect(seen).to_contain_text("training", timeout=LONG)
     expect(watching.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     device = visit("/" + owner.locator("details code").last.text_content())
-    mine = train_tab(device)
+    mine = train_tab(device, "vae")
     expect(mine).to_contain_text("training", timeout=LONG)
     device.get_by_role("button", name="Stop", exact=True).click()
     for told in (mine, state, seen):
@@ -118,7 +120,7 @@ def test_a_second_screen_follows_a_run_but_only_its_owner_stops_it(visit):
 
 def test_two_clicks_on_train_start_one_run(visit):
     page = visit("/?tab=gan")
-    state = train_tab(page)
+    state = train_tab(page, "gan")
     page.get_by_label("number input for Steps").fill("400")
     page.get_by_role("button", name="Train from noise").dblclick()
     expect(state).to_contain_text("training", timeout=LONG)
