@@ -5,6 +5,8 @@ import contextlib
 import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nothing leaves the machine unasked
+# several visitors compute at once: jobs that each spread over all cores wait for one another most of the time
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
 
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  on ZeroGPU it must come before torch; elsewhere it does nothing
