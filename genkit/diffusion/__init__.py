@@ -33,12 +33,12 @@ class Config:
 VARIANTS = {
     "mini-sd": Config(
         arch="latent",
-        steps=11_400,
+        steps=9900,
         batch_size=32,
         lr=1e-3,
         every=200,
         autoencoder={"steps": 2600, "batch_size": 8, "lr": 2e-3},
-        decoder={"steps": 3000, "batch_size": 8, "lr": 1.5e-3},
+        decoder={"steps": 1500, "batch_size": 8, "lr": 1.5e-3},
         text_encoder={"steps": 600, "batch_size": 48, "lr": 1.5e-3},
         pictures=32_000,
     ),
