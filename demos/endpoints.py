@@ -31,17 +31,10 @@ def opened(path) -> Image.Image:
     try:
         with Image.open(path, formats=["PNG", "JPEG", "WEBP", "GIF", "BMP"]) as picture:
             if picture.width * picture.height > PIXELS:
-                raise Problem(
-                    "the picture is {width} x {height}; at most {most} megapixels are read, please make it smaller",
-                    "图片尺寸为 {width} x {height}；最多读取 {most} 百万像素，请缩小后再试",
-                    width=picture.width,
-                    height=picture.height,
-                    most=PIXELS // 1_000_000,
-                )
+                raise Image.DecompressionBombError
             return ImageOps.exif_transpose(picture).copy()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, Problem):
-            raise
-        raise Problem(
-            "this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件"
-        ) from None
+    except Image.DecompressionBombError:
+        most = PIXELS // 1_000_000
+        raise Problem("the picture is too large: at most {most} megapixels are read", "图片太大：最多读取 {most} 百万像素", most=most) from None
+    except (OSError, ValueError, SyntaxError):
+        raise Problem("this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件") from None

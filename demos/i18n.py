@@ -55,7 +55,7 @@ def told(handler):
     """The handler with every Problem shown to the visitor, in the visitor's language; other errors stay in the server's log."""
 
     def shown(problem: Problem):
-        return gr.Error(escape(say(problem.en, problem.zh)), title=say("Please check", "请检查"), duration=12, print_exception=False)
+        return gr.Error(say(problem.en, problem.zh), title=say("Please check", "请检查"), duration=12, print_exception=False)
 
     if inspect.isgeneratorfunction(handler):
 

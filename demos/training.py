@@ -173,7 +173,7 @@ def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, choices: dict[str
     page.load(follow_again, kept, shown, concurrency_limit=None, **private)
 
 
-def train(family: str, variant: str, steps: int = 200, seed: int = 0):
+def train(family: str, variant: str, steps: int = 200, seed: int = 0) -> dict:
     """Train a small model on the server and stream its progress: {"step", "steps", "metrics", "preview"}; leaving stops it."""
     owner = secrets.token_urlsafe(12)
     run = begin(owner, family, variant, steps, seed)
