@@ -42,7 +42,7 @@ VARIANTS = {
         text_encoder={"steps": 600, "batch_size": 48, "lr": 1.5e-3},
         pictures=32_000,
     ),
-    "digits": Config(arch="pixel", steps=1800, batch_size=32, lr=2e-3, every=50),
+    "digits": Config(arch="pixel", steps=700, batch_size=32, lr=2e-3, every=50),
 }
 # a second set of weights in float16 halves the download of those that have one
 _FP16 = ("*/*.fp16.safetensors", "*.json", "*/*.txt")

@@ -30,7 +30,7 @@ class Config:
 
 
 VARIANTS: dict[str, Config] = {
-    "gpt-shakespeare": Config(corpus="shakespeare"),
+    "gpt-shakespeare": Config(corpus="shakespeare", steps=600),
     "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1000),
     "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
 }
