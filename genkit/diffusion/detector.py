@@ -19,7 +19,7 @@ from torch import nn
 from genkit import core, emoji, folders
 from genkit.diffusion.training import set_lr
 
-FOLDER = core.WEIGHTS / "diffusion" / "detector"
+FOLDER = core.WEIGHTS / "classifier" / "emoji"
 THINGS, BACKGROUNDS = tuple(emoji.THINGS), tuple(emoji.BACKGROUNDS)
 VALIDATION = 1_000_000  # pictures from here on are never trained on
 
