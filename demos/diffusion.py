@@ -20,7 +20,7 @@ LESSON = (
     "A small diffusion model learns digits: real digits are drowned in noise and it must guess the noise. The loss falls quickly, the samples follow.",
     "一个小扩散模型学习数字：把真实的数字淹没在噪声里，让它猜出噪声。损失很快下降，样本随后变好。",
 )
-EXAMPLES = [["a red apple on a blue background"], ["a cat face on a white background"], ["two yellow stars on a purple background"], ["一只熊猫，绿色背景"]]
+EXAMPLES = [["three strawberries on a white background"], ["a rainbow on a blue background"], ["a rocket on a black background"], ["一颗草莓，黄色背景"]]
 PROMPT = 1000  # characters
 
 

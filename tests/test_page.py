@@ -58,7 +58,7 @@ def test_no_word_of_the_other_language_is_left_in_a_tab(visit, locale):
         name.click()
         text = page.locator(".tabs").inner_text()
         if locale == "en-US":
-            assert not re.search("[\u4e00-\u9fff]", text.replace("一只熊猫，绿色背景", ""))  # an example prompt
+            assert not re.search("[\u4e00-\u9fff]", text.replace("一颗草莓，黄色背景", ""))  # an example prompt
         else:
             assert not re.search("__i18n__|\\bt[0-9a-f]{32}\\b", text)
             assert len(re.findall("[\u4e00-\u9fff]", text)) > 60
