@@ -113,12 +113,11 @@ def test_an_unknown_variant_is_refused_with_the_list_of_those_there_are(name):
         next(family.train("dcgna", steps=1))
 
 
-@pytest.mark.parametrize(
-    "name, variant", [pair for pair in VARIANTS if pair not in {("diffusion", "mini-sd"), ("text", "gpt-tang"), ("text", "gpt-shakespeare")}]
-)
+@pytest.mark.parametrize("name, variant", [pair for pair in VARIANTS if pair != ("diffusion", "mini-sd")])  # its pictures are made in test_diffusion.py
 def test_training_reports_from_step_0_to_the_last(name, variant, monkeypatch):
     monkeypatch.delenv("GENKIT_DATA_DIR", raising=False)
-    events = list(genkit.family(name).train(variant, steps=2, every=1, batch_size=4, seed=3))
+    everywhere = {"corpus": "python"} if name == "text" else {}  # the text that is on every machine
+    events = list(genkit.family(name).train(variant, steps=2, every=1, batch_size=4, seed=3, **everywhere))
     assert [event.step for event in events] == [0, 1, 2] and {event.steps for event in events} == {2}
     assert events[-1].metrics and all(math.isfinite(value) for value in events[-1].metrics.values())
     assert events[-1].preview
