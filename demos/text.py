@@ -64,10 +64,10 @@ def text_sample(
 
 @told
 def write(prompt, model, *settings):
-    answer = ""
+    answer, mark = "", made_by(str(model), seed=settings[-1], temperature=settings[1])
     for answer in stream(prompt, model, *settings):
-        yield written(prompt, answer, writing=True)
-    yield written(prompt, answer) + remarks(prompt, model) + made_by(model, seed=int(settings[-1]), temperature=settings[1])
+        yield written(prompt, answer, writing=True) + mark
+    yield written(prompt, answer) + remarks(prompt, model) + mark
 
 
 def remarks(prompt: str, model: str) -> str:
@@ -120,6 +120,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
     pool = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}
     writing = go.click(write, inputs, result, **pool)
     stop.click(None, cancels=[writing], queue=False)
+    stop.click(None, js="() => document.querySelectorAll('#text-result .cursor').forEach((pen) => pen.classList.remove('cursor'))")
     model.change(
         lambda name, now: EXAMPLES.get(name, now) if now in EXAMPLES.values() else now,
         [model, prompt],
