@@ -18,9 +18,10 @@ def data_uri(picture: Image.Image) -> str:
 
 def wall(pictures: list[Image.Image], names: list[str]) -> str:
     """Small pictures hung ten in a row (five on a phone); a click downloads the original PNG."""
+    addresses = map(data_uri, pictures)  # a PNG is encoded once, and stands in the page twice: to see and to download
     hung = (
-        f'<a href="{data_uri(picture)}" download="{escape(name)}.png"><img alt="{escape(name)}" src="{data_uri(picture)}">{escape(name)}</a>'
-        for picture, name in zip(pictures, names, strict=True)
+        f'<a href="{address}" download="{escape(name)}.png"><img alt="{escape(name)}" src="{address}">{escape(name)}</a>'
+        for address, name in zip(addresses, names, strict=True)
     )
     return f'<div class="wall">{"".join(hung)}</div>'
 
