@@ -5,10 +5,13 @@ This file stays light: torch and accelerate are imported inside the functions th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import importlib
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,27 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
+_importing, _imported = threading.RLock(), {}
+
+
+def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
+    """The __getattr__ of a package (PEP 562): names that come from its modules when they are first asked for, name -> module.
+
+    One import at a time: of two threads that begin with torch, transformers and diffusers at once, each may find a half of the other's.
+    """
+
+    def from_home(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home = f"{package}.{homes[name]}"
+        if home not in _imported:
+            with _importing:
+                _imported[home] = importlib.import_module(home)
+        return getattr(_imported[home], name)
+
+    return from_home
+
+
 @dataclass(frozen=True)
 class Event:
     """One report of a running train(); the first comes at step 0, the last at step == steps."""
@@ -29,6 +53,18 @@ class Event:
     metrics: dict[str, float]  # means since the previous event: {"loss_d": 1.31, "loss_g": 0.74}; {} at step 0
     model: Any = field(repr=False)  # in eval mode: stop listening at any event and it is yours
     preview: list[Image] | str = field(repr=False)  # what sample() gives now, from the same seed every time
+    exam: Any = field(default=None, repr=False)  # how good it is by now, where the family examines itself while it trains
+
+
+class Control:
+    """The settings of a training that may be changed while it runs: `now`, a frozen dataclass that is replaced as a whole."""
+
+    def __init__(self, settings: Any):
+        self.now = settings
+
+    def change(self, **changes: Any) -> None:
+        """Replace these fields; they count from the next step on. Raises TypeError for an unknown one."""
+        self.now = dataclasses.replace(self.now, **changes)
 
 
 @dataclass(frozen=True)
@@ -81,7 +117,7 @@ def number(value, low: float, high: float, name: str, *, whole: bool = False):
     except (TypeError, ValueError, OverflowError):
         raise Problem("{name} must be a number, got '{value}'", "{name} 必须是数字，收到的是“{value}”", name=name, value=str(value)[:60]) from None
     result = min(max(result, low), high)
-    return int(result) if whole else result
+    return int(result) if whole else float(result)
 
 
 _device = "auto"

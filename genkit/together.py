@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
-def together(fn: Callable[[list], list], limit: int = 64) -> Callable[[Any], Any]:
-    """call(request) == fn([request])[0], except that the waiting requests of other threads share the same fn call, at most `limit` of them.
+def together(fn: Callable[[list], list], limit: int = 64, workers: int = 1) -> Callable[[Any], Any]:
+    """call(request) == fn([request])[0], except that requests which wait at the same time share one fn call, at most `limit` of them.
 
-    Whoever finds the turn free computes for everybody who is waiting (a combining lock): one alone never waits for company.
+    workers: fn calls at a time. One alone never waits for company. call.soon(request) is a Future of the same, for an event loop, which must not wait.
     A request that fails does so alone: when a batch of several raises, each of its requests is computed by itself.
     """
-    turn, guard = threading.Lock(), threading.Lock()
+    guard, worker = threading.Lock(), ThreadPoolExecutor(workers, "together")
     waiting: list[tuple[Any, Future]] = []
 
-    def call(request):
+    def turn() -> None:  # there are as many turns as requests; those whose request went with an earlier batch find less to do, or nothing
+        with guard:
+            batch, waiting[:] = waiting[:limit], waiting[limit:]
+        if batch:
+            _answer(fn, batch)
+
+    def soon(request) -> Future:
         mine: Future = Future()
         with guard:
             waiting.append((request, mine))
-        with turn:
-            while not mine.done():  # a turn that came before may have done it; one batch may not reach it
-                with guard:
-                    batch, waiting[:] = waiting[:limit], waiting[limit:]
-                _answer(fn, batch)
-        return mine.result()
+        worker.submit(turn)
+        return mine
 
+    def call(request):
+        return soon(request).result()
+
+    call.soon = soon
     return call
 
 
@@ -46,3 +54,17 @@ def _answer(fn, batch: list[tuple[Any, Future]]) -> None:
     else:
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
+
+
+def once_each(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """call(model) == fn(model), computed once for as long as the model is in memory; who asks meanwhile waits for it."""
+    turn, known = threading.Lock(), weakref.WeakKeyDictionary()
+
+    @functools.wraps(fn)
+    def call(model):
+        with turn:
+            if model not in known:
+                known[model] = fn(model)
+            return known[model]
+
+    return call

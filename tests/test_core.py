@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -129,3 +130,16 @@ def test_the_shared_modules_are_light():
         "print(sorted({'torch', 'transformers', 'diffusers', 'accelerate', 'gradio', 'huggingface_hub'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip() == "[]"
+
+
+def test_modules_that_come_late_are_imported_one_at_a_time(tmp_path, monkeypatch):
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "__init__.py").write_text("busy = []")
+    for name in "ab":
+        (tmp_path / "late" / f"{name}.py").write_text(f"import late, time\nlate.busy.append(1)\ntime.sleep(0.2)\n{name} = len(late.busy)\nlate.busy.pop()")
+    monkeypatch.syspath_prepend(tmp_path)
+    bring = core.lazily("late", {"a": "a", "b": "b"})
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(bring, "abab")) == [1, 1, 1, 1]
+    with pytest.raises(AttributeError, match="'late' has no attribute 'c'"):
+        bring("c")

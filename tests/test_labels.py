@@ -2,6 +2,7 @@
 
 import struct
 import xml.etree.ElementTree as ET
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -49,6 +50,27 @@ def test_the_xmp_is_wellformed_and_says_what_iptc_asks_for(picture, tmp_path):
     assert found[IPTC + "AIPromptInformation"] == 'a <red> "circle" & 红色的圆\nsecond line'
     assert found["{urn:genkit:}Seed"] == "7"
     assert chunks(labels.png(picture)).index(b"iTXt") < chunks(labels.png(picture)).index(b"IDAT")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (28, 28), (7, 5), (28, 1792), (256, 257)])
+def test_a_grey_png_holds_the_pixels_and_the_mark_whatever_its_size(size):
+    picture = labels.mark(Image.effect_noise(size, 100), model="gan/dcgan", prompt="圆", seed=3, digits="07")
+    file = labels.png(picture)
+    with Image.open(BytesIO(file)) as opened:
+        opened.load()
+        assert (opened.mode, opened.size, opened.tobytes()) == ("L", size, picture.tobytes())
+        assert {key: opened.info[key] for key in picture.info} == picture.info and labels.read(opened) == labels.read(picture)
+    assert chunks(file)[0] == b"IHDR" and chunks(file)[-2:] == [b"IDAT", b"IEND"] and chunks(file).count(b"iTXt") >= 2
+
+
+@pytest.mark.parametrize("mode, size", [("L", (28, 28)), ("RGB", (20, 20)), ("L", (300, 300))])
+def test_a_series_is_marked_as_each_of_its_pictures_alone(mode, size):
+    series, how = [Image.effect_noise(size, 50 + k).convert(mode) for k in range(12)], {"model": "gan/dcgan", "seed": 1, "digits": "0123456789"}
+    for k, (file, picture) in enumerate(zip(labels.pngs(series, **how), series, strict=True)):
+        with Image.open(BytesIO(file)) as opened:
+            expected = labels.mark(picture, index=k, **how).info
+            assert opened.tobytes() == picture.tobytes() and {key: opened.info[key] for key in expected} == expected
+    assert labels.pngs([], **how) == [] and labels.read(series[0]) is None
 
 
 def test_gradio_keeps_the_mark_when_it_writes_the_picture(picture, tmp_path):

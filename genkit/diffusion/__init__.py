@@ -8,9 +8,9 @@ Two variants, both saved as folders of the diffusers library:
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 
+from genkit import core
 from genkit.core import Remote
 
 
@@ -64,11 +64,4 @@ PRETRAINED: dict[str, Remote] = {
     "z-image-turbo": Remote("Tongyi-MAI/Z-Image-Turbo", 33_000_000_000, "Apache-2.0", {"num_inference_steps": 9, "guidance_scale": 0.0}, memory=24_000_000_000),
 }
 
-_HOME = {"load": "pipeline", "save": "pipeline", "sample": "pipeline", "Step": "pipeline", "train": "training"}
-
-
-def __getattr__(name: str):
-    """The heavy names come from their modules when they are first asked for (PEP 562): importing this package costs no torch."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = core.lazily(__name__, {"load": "pipeline", "save": "pipeline", "sample": "pipeline", "Step": "pipeline", "train": "training"})

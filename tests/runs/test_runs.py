@@ -1,7 +1,6 @@
 """Runs belong to the server; merged calls."""
 
 import gc
-import inspect
 import threading
 import time
 import weakref
@@ -10,73 +9,7 @@ import pytest
 
 from genkit import runs
 from genkit.core import Event, Problem
-from genkit.together import together
-
-
-class Net:
-    """Stands for a model: something that can be weakly referred to."""
-
-
-class Training:
-    """A train() whose steps the test lets happen one by one, and which remembers the threads it ran on."""
-
-    every: list["Training"] = []
-
-    def __init__(self, steps: int, fail: Exception | None = None):
-        self.every.append(self)
-        self.steps, self.fail, self.allowed, self.gate = steps, fail, 0, threading.Condition()
-        self.threads, self.closed = set(), threading.Event()
-
-    def __call__(self):
-        try:
-            for step in range(self.steps + 1):
-                with self.gate:
-                    assert self.gate.wait_for(lambda step=step: self.allowed > step, timeout=20)
-                self.threads.add(threading.current_thread())
-                if self.fail and step == self.steps:
-                    raise self.fail
-                yield Event(step, self.steps, {"loss": 1 / step} if step else {}, step, f"preview {step}")
-        finally:
-            self.threads.add(threading.current_thread())
-            self.closed.set()
-
-    def let(self, n: int = 10**9):
-        with self.gate:
-            self.allowed += n
-            self.gate.notify_all()
-        return self
-
-
-def quick(steps: int = 3):
-    return Training(steps).let()()
-
-
-def until(condition, timeout: float = 10.0):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.005)
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    runs.configure(**vars(runs.Limits()))
-    yield
-    runs.configure(grace=0)  # everybody is gone
-    while Training.every:
-        Training.every.pop().let()
-    until(idle)
-    runs._runs.clear()
-
-
-def idle() -> bool:
-    with runs._changed:
-        runs._tend()
-        return not (runs._line or runs._working)
-
-
-def last(id: str) -> runs.Snapshot:
-    return list(runs.follow(id))[-1]
+from tests.runs.conftest import Net, Training, last, quick, until
 
 
 def test_a_run_goes_from_the_first_event_to_the_last():
@@ -337,68 +270,3 @@ def test_fifty_followers_see_the_same_end():
     for watcher in watchers:
         watcher.join(10)
     assert len(ends) == 50 and {(end.state, end.step, end.version) for end in ends} == {("done", 20, ends[0].version)}
-
-
-# --- together
-
-
-def call_all(call, requests):
-    results = {}
-
-    def one(request):
-        try:
-            results[request] = call(request)
-        except Exception as error:
-            results[request] = error
-
-    threads = [threading.Thread(target=one, args=(request,)) for request in requests]
-    for thread in threads:
-        thread.start()
-    return threads, results
-
-
-def test_calls_that_arrive_during_a_pass_share_the_next_one():
-    batches, gate = [], threading.Event()
-
-    def forward(requests):
-        batches.append(list(requests))
-        assert gate.wait(10)
-        return [request * request for request in requests]
-
-    call = together(forward, limit=16)
-    alone, results = call_all(call, [100])
-    until(lambda: batches)
-    others, more = call_all(call, range(40))
-    until(lambda: len(inspect.getclosurevars(call).nonlocals["waiting"]) == 40)
-    gate.set()
-    for thread in alone + others:
-        thread.join(10)
-    assert [len(batch) for batch in batches] == [1, 16, 16, 8]
-    assert results == {100: 10000} and more == {i: i * i for i in range(40)}
-
-
-def test_one_bad_request_does_not_hit_the_others():
-    gate, sizes = threading.Event(), []
-
-    def forward(requests):
-        sizes.append(len(requests))
-        assert gate.wait(10)
-        if 13 in requests:
-            raise Problem("unlucky", "不吉利")
-        return [-request for request in requests]
-
-    call = together(forward)
-    first, _ = call_all(call, [0])
-    until(lambda: sizes)
-    others, results = call_all(call, [11, 12, 13, 14])
-    until(lambda: len(inspect.getclosurevars(call).nonlocals["waiting"]) == 4)
-    gate.set()
-    for thread in first + others:
-        thread.join(10)
-    assert isinstance(results.pop(13), Problem) and results == {11: -11, 12: -12, 14: -14}
-    assert sizes == [1, 4, 1, 1, 1, 1]
-
-
-def test_a_pass_that_loses_a_result_is_an_error_not_a_mix_up():
-    with pytest.raises(RuntimeError, match="1 requests gave 0 results"):
-        together(lambda requests: [])("x")
