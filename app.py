@@ -14,7 +14,7 @@ with contextlib.suppress(ImportError):
 import gradio as gr
 from starlette.middleware import Middleware
 
-from demos import i18n, page
+from demos import answer, head, i18n, page, sessions, streams
 from demos.theme import CSS, theme
 from genkit import core, models
 
@@ -65,7 +65,7 @@ def launch(demo: gr.Blocks, options: argparse.Namespace, **more):
                 max_file_size="20mb",
                 state_session_capacity=1000,
                 ssr_mode=False,
-                app_kwargs={"middleware": [Middleware(i18n.ChooseLanguage)]},
+                app_kwargs={"middleware": [Middleware(head.First, html=i18n.snippet() + streams.SCRIPT)], "routes": [answer.ROUTE]},
                 **more,
             )
             break
@@ -74,6 +74,7 @@ def launch(demo: gr.Blocks, options: argparse.Namespace, **more):
                 raise
     if options.share:
         demo.share = False  # the tunnel is up; from here the page's own files are served from this machine, not from a CDN
+    sessions.describe_once(demo)
     page.warm_up_in_background()
     return started
 

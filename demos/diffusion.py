@@ -5,6 +5,7 @@ import gradio as gr
 from demos import download, training
 from demos.endpoints import file
 from demos.i18n import both, t, told
+from demos.pen import ASKED, Pen, stopped_by
 from demos.pieces import empty, made_by, plate
 from genkit import diffusion, labels, models
 from genkit.core import Problem, number, pick
@@ -55,20 +56,23 @@ def diffusion_sample(
 
 
 @told
-def draw(prompt, model, num_inference_steps, guidance_scale, negative_prompt, seed):
-    """The picture as it comes out of the noise, large."""
+def draw(pen, asked, prompt, model, num_inference_steps, guidance_scale, negative_prompt, seed):
+    """The picture as it comes out of the noise, large: what a visitor asked for at `asked`, by their clock, until it is done or they stop it."""
+    title = ""
     for picture, step in steps(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model):
-        title = both(f"step {step.step} of {step.steps}", f"第 {step.step} 步，共 {step.steps} 步")
+        title = both(f"step {step.step} of {step.steps}", f"第 {step.step} 步，共 {step.steps} 步") if step.step < step.steps else ""
+        if pen.rests(asked):
+            break
         bar = f'<progress max="{step.steps}" value="{step.step}" aria-label="denoising"></progress>'
         yield f'<div class="large">{plate(picture, title, smooth=True)}</div><div class="run">{bar}</div>'
-    yield f'<div class="large">{plate(picture, "", smooth=True)}</div>' + made_by(
+    yield f'<div class="large">{plate(picture, title, smooth=True)}</div>' + made_by(
         model, prompt=prompt, seed=int(seed), steps=step.steps, guidance=guidance_scale
     )
 
 
 def first() -> str:
     """What the tab shows when it opens."""
-    *_, last = draw(EXAMPLES[0][0], "mini-sd", 20, 4, "", 7)
+    *_, last = draw(Pen(), 1, EXAMPLES[0][0], "mini-sd", 20, 4, "", 7)
     return last
 
 
@@ -101,9 +105,8 @@ def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:
         defaults = remote.defaults if remote else {}
         return defaults.get("num_inference_steps", 20), defaults.get("guidance_scale", 4)
 
-    inputs = [prompt, model, count, guidance, negative, seed]
-    drawing = gr.on([go.click, prompt.submit], draw, inputs, result, concurrency_id="heavy", concurrency_limit=2, api_visibility="private")
-    stop.click(None, cancels=[drawing], queue=False)
+    inputs = [*stopped_by(stop), prompt, model, count, guidance, negative, seed]
+    gr.on([go.click, prompt.submit], draw, inputs, result, js=ASKED, concurrency_id="heavy", concurrency_limit=2, api_visibility="private")
     model.change(settle, model, [count, guidance], queue=False, api_visibility="private", show_progress="hidden")
     gr.api(told(diffusion_sample), api_name="diffusion_sample", concurrency_id="heavy", concurrency_limit=2)
     return result

@@ -29,8 +29,9 @@ def describe(family: str, name: str) -> tuple[str, bool]:
 
 def panel(family: str, model: gr.Dropdown) -> None:
     """Build it for the menu `model`."""
-    about = gr.HTML(visible=False)
-    with gr.Row(visible=False) as buttons:
+    said, absent = describe(family, model.value)
+    about = gr.HTML(said, visible=bool(said))
+    with gr.Row(visible=absent) as buttons:
         fetch = gr.Button(t("Download", "下载"), min_width=90)
         stop = gr.Button(t("Stop the download", "停止下载"), visible=False, min_width=90)
 
@@ -47,7 +48,12 @@ def panel(family: str, model: gr.Dropdown) -> None:
                 done, total = progress.done_bytes, max(progress.total_bytes, 1)
                 bar = f'<progress max="{total}" value="{done}" aria-label="download"></progress>'
                 said = f"{amount(done)} / {amount(total)} · {escape(progress.file)}"
-                yield f'<div class="run"><p role="status">{both(said, said)}</p>{bar}</div>', gr.Row(visible=True), gr.Button(visible=False), gr.Button(visible=True)
+                yield (
+                    f'<div class="run"><p role="status">{both(said, said)}</p>{bar}</div>',
+                    gr.Row(visible=True),
+                    gr.Button(visible=False),
+                    gr.Button(visible=True),
+                )
         except GeneratorExit:
             return
         except Exception:

@@ -14,13 +14,17 @@ from genkit.core import Problem
 PIXELS = 40_000_000  # a larger picture is refused before it is decoded
 
 
-def file(picture: Image.Image) -> dict:
-    """A marked picture as a file that gradio_client downloads, named by its content in Gradio's own cache."""
-    data = labels.png(picture)
+def stored(data: bytes, name: str) -> str:
+    """The path of a file in Gradio's own cache, in a folder named by its content; Gradio serves it, and deletes it when it is old."""
     folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio") / hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "picture.png").write_bytes(data)
-    return gr.FileData(path=str(folder / "picture.png"), orig_name="picture.png", mime_type="image/png").model_dump()
+    (folder / name).write_bytes(data)
+    return str(folder / name)
+
+
+def file(picture: Image.Image) -> dict:
+    """A marked picture as a file that gradio_client downloads."""
+    return gr.FileData(path=stored(labels.png(picture), "picture.png"), orig_name="picture.png", mime_type="image/png").model_dump()
 
 
 def opened(path) -> Image.Image:
@@ -37,4 +41,6 @@ def opened(path) -> Image.Image:
         most = PIXELS // 1_000_000
         raise Problem("the picture is too large: at most {most} megapixels are read", "图片太大：最多读取 {most} 百万像素", most=most) from None
     except (OSError, ValueError, SyntaxError):
-        raise Problem("this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件") from None
+        raise Problem(
+            "this file is not a picture that can be read; upload a PNG, JPEG or WebP file", "无法把这个文件读成图片；请上传 PNG、JPEG 或 WebP 文件"
+        ) from None

@@ -1,6 +1,6 @@
 """Two languages: t() for component labels, both() inside HTML, say() for a sentence in the visitor's language.
 
-The browser's language is settled before Gradio starts (SNIPPET, put into the page by ChooseLanguage): ?lang=, then the
+The browser's language is settled before Gradio starts (SNIPPET, put first into the page): ?lang=, then the
 visitor's last choice, then the browser's own. It is written back to the address, so every request carries it.
 """
 
@@ -105,32 +105,6 @@ SWITCH = """() => {
 }"""
 
 
-class ChooseLanguage:
-    """ASGI middleware: puts SNIPPET first into the page's <head>. A head= of Gradio would run after its translations are set up."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
-            return await self.app(scope, receive, send)
-        start, body = None, b""
-
-        async def rewrite(message):
-            nonlocal start, body
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body += message.get("body", b"")
-            if message.get("more_body"):
-                return
-            headers = dict(start["headers"])
-            if headers.get(b"content-type", b"").startswith(b"text/html"):
-                body = body.replace(b"<head>", b"<head>" + SNIPPET.replace("__DEFAULT__", default_language).encode(), 1)
-                headers[b"content-length"] = str(len(body)).encode()
-            await send({**start, "headers": list(headers.items())})
-            await send({"type": "http.response.body", "body": body})
-
-        # an encoded body could not be edited
-        scope = {**scope, "headers": [(key, value) for key, value in scope["headers"] if key != b"accept-encoding"]}
-        await self.app(scope, receive, rewrite)
+def snippet() -> str:
+    """SNIPPET for the host's default language."""
+    return SNIPPET.replace("__DEFAULT__", default_language)

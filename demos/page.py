@@ -10,7 +10,7 @@ import gradio as gr
 
 from demos import TABS, training
 from demos.i18n import SWITCH, both, escape, t, told
-from demos.pieces import note
+from demos.pieces import DOWNLOADS, note
 from genkit.core import Problem
 
 NAME = "Generative Model Gallery · 生成模型画廊"
@@ -81,6 +81,7 @@ def build() -> gr.Blocks:
                     shown = module.build(page, kept)
                     shown = shown if isinstance(shown, list) else [shown]
                     page.load(opening(name, shown), None, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
+        page.load(None, js=DOWNLOADS, api_visibility="private")
         page.load(chosen_tab, None, tabs, queue=False, api_visibility="private")
         gr.api(told(training.train), api_name="train", concurrency_limit=8)
     return page

@@ -1,29 +1,57 @@
 """Pieces of HTML that the tabs are made of: pictures, the mark of what made them, bars, a chart. Text in them is escaped."""
 
 import base64
+import functools
+import math
+from collections.abc import Sequence
 
+import gradio as gr
 from PIL import Image
 
 from demos.i18n import both, escape
 from genkit import labels
+from genkit.core import Problem
 
 COLOURS = ("accent", "second", "third", "fourth")
+BINS = 40  # of a histogram
 DASHES = ("", "6 3", "2 3", "8 3 2 3")  # nothing is said by colour alone
+
+
+# JavaScript: calls then() once, when a place is unfolded or its tab is opened, though it may still be below the screen
+UNFOLDED = """
+const unfolded = (place, then) => new IntersectionObserver((entries, observer) => {
+  if (!entries.some((entry) => entry.isIntersecting)) return;
+  observer.disconnect(); then();
+}, {rootMargin: '4000px'}).observe(place);
+"""
 
 
 def data_uri(picture: Image.Image) -> str:
     """A PNG with its mark as a data: address. Small pictures need no file on the server this way."""
-    return "data:image/png;base64," + base64.b64encode(labels.png(picture)).decode()
+    return address(labels.png(picture))
 
 
-def wall(pictures: list[Image.Image], names: list[str]) -> str:
-    """Small pictures hung ten in a row (five on a phone); a click downloads the original PNG."""
-    addresses = map(data_uri, pictures)  # a PNG is encoded once, and stands in the page twice: to see and to download
+def address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def wall(pictures: list[Image.Image], names: list[str], **mark) -> str:
+    """Small pictures hung ten in a row (five on a phone); a click downloads the original PNG, through DOWNLOADS.
+
+    mark: what labels.mark is to say of them all, if they have no marks yet.
+    """
+    files = labels.pngs(pictures, **mark) if mark else map(labels.png, pictures)
     hung = (
-        f'<a href="{address}" download="{escape(name)}.png"><img alt="{escape(name)}" src="{address}">{escape(name)}</a>'
-        for address, name in zip(addresses, names, strict=True)
+        f'<a href="#" download="{name}.png"><img alt="{name}" src="{address(file)}">{name}</a>' for file, name in zip(files, map(escape, names), strict=True)
     )
     return f'<div class="wall">{"".join(hung)}</div>'
+
+
+# A picture's address is half of what a wall weighs, so it stands there once: a link takes it over when somebody points at it, by mouse, finger or keyboard.
+DOWNLOADS = """() => ['pointerover', 'focusin', 'click'].forEach((kind) => document.addEventListener(kind, (event) => {
+  const link = event.target.closest?.('.wall a');
+  if (link) link.href = link.firstElementChild.src;
+}, true))"""
 
 
 def plate(picture: Image.Image, title: str, text: str = "", *, smooth: bool = False) -> str:
@@ -46,6 +74,55 @@ def note(en: str, zh: str, *, warn: bool = False) -> str:
     return f'<p class="note{" warn" if warn else ""}">{both(en, zh)}</p>'
 
 
+def refused(problem: Problem) -> str:
+    """What stands where a result would, had there not been a problem."""
+    return note(escape(problem.en), escape(problem.zh), warn=True)
+
+
+def in_place(handler):
+    """The handler with a Problem shown where its result would stand: it runs while somebody types or drags, when a toast would be in the way."""
+
+    @functools.wraps(handler)
+    def shown(*args):
+        try:
+            return handler(*args)
+        except Problem as problem:
+            return refused(problem)
+
+    return shown
+
+
+def heading(en: str, zh: str, about_en: str, about_zh: str) -> None:
+    """Build the head of a part of a section."""
+    gr.HTML(f"<h2>{both(en, zh)}</h2>{note(about_en, about_zh)}", elem_classes="step")
+
+
+def stops(n: int) -> list[str]:
+    """Names of n >= 2 pictures on the way from A to B."""
+    return ["A", *(f"{100 * index / (n - 1):.0f} %" for index in range(1, n - 1)), "B"]
+
+
+def histograms(above: Sequence[float], below: Sequence[float], names: tuple, span: tuple[float, float], marks: list, ends: tuple[str, str]) -> str:
+    """Two histograms on one scale, and marks across them: (value, HTML). names of the two, ends of the scale: HTML. What lies beyond the span stands at its ends."""
+    low, high = span
+
+    def place(value: float) -> float:
+        return min(max((value - low) / (high - low or 1), 0), 1)
+
+    def band(scores, kind: str, name: str) -> str:
+        counts = [0] * BINS
+        for each in scores:
+            counts[min(int(place(each) * BINS), BINS - 1)] += 1
+        columns = "".join(
+            f'<rect x="{index}" y="{1 - count / max(counts):.3f}" width="1" height="{count / max(counts):.3f}"/>' for index, count in enumerate(counts)
+        )
+        return f'<div class="{kind}"><b>{name}</b><svg viewBox="0 0 {BINS} 1" preserveAspectRatio="none">{columns}</svg></div>'
+
+    bands = band(above, "real", names[0]) + band(below, "fake", names[1])
+    across = "".join(f'<i style="--x:{100 * place(value):.1f}%"><b>{said}</b></i>' for value, said in marks)
+    return f'<div class="strip" aria-hidden="true"><div class="scale">{bands}{across}</div><p>{ends[0]}<span>{ends[1]}</span></p></div>'
+
+
 def empty(en: str, zh: str) -> str:
     """What stands where a result will be."""
     return f'<div class="empty">{both(en, zh)}</div>'
@@ -63,17 +140,22 @@ def bars(values: list[float], en: str, zh: str) -> str:
     return f'<div class="bars" aria-hidden="true">{each}</div>{note(en, zh)}'
 
 
-def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str, str]]) -> str:
-    """Curves of a run. points: (step, {metric: value}); names: metric -> its English and Chinese name. The newest values stand in words."""
+def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str, str]], top: float = 0.0) -> str:
+    """Curves of a run. points: (step, {metric: value}); names: metric -> its English and Chinese name. The newest values stand in words.
+
+    top: what the axis reaches up to at least. A value that is not finite is left out of the curve.
+    """
     kinds = list(dict.fromkeys(key for _, row in points for key in row))
-    values = [value for _, row in points for value in row.values()]
-    if not values:
+    if not kinds:
         return ""
-    low, high, last = min(0.0, *values), max(values), max(points[-1][0], 1)
+    values = [value for _, row in points for value in row.values() if math.isfinite(value)]
+    low, high, last = min([0.0, *values]), max([top, *values]), max(points[-1][0], 1)
     span = (high - low) or 1
 
     def line(kind: str, index: int) -> str:
-        path = " ".join(f"{40 + 550 * step / last:.1f},{150 - 135 * (row[kind] - low) / span:.1f}" for step, row in points if kind in row)
+        path = " ".join(
+            f"{40 + 550 * step / last:.1f},{150 - 135 * (row[kind] - low) / span:.1f}" for step, row in points if math.isfinite(row.get(kind, math.nan))
+        )
         style = f'fill="none" stroke="var(--{COLOURS[index % 4]})" stroke-width="2" stroke-dasharray="{DASHES[index % 4]}"'
         return f'<polyline points="{path}" {style}/>'
 

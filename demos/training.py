@@ -1,21 +1,27 @@
-"""The "Train it" panel, the same in every tab: start a run on the server, follow it, stop it, find it again after a reload."""
+"""The "Train it" panel, the same in every tab: start a run on the server, follow it, let it rest, scrub back through it, find it again after a reload."""
 
 import asyncio
 import importlib
+import json
 import secrets
+import time
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 
 import genkit
 from demos.i18n import both, escape, t, told
 from demos.pieces import chart, empty, note, wall
-from genkit import runs
-from genkit.core import Problem, number, pick
+from genkit import labels, runs
+from genkit.core import Control, Problem, number, pick
 
 STEPS = 20_000  # the longest run that a visitor may ask for
+TURN, BEAT = 0.4, 4.0  # seconds between two looks at a run; without news, a page hears from us this often: only then does the server see that it is gone
+DRAWN = 32  # views of runs that are kept for the next who looks at them
 STATES = {
     "waiting": ("waiting", "排队中"),
     "running": ("training", "训练中"),
+    "paused": ("paused", "已暂停"),
     "done": ("finished", "已完成"),
     "stopped": ("stopped", "已停止"),
     "failed": ("failed", "失败"),
@@ -27,20 +33,67 @@ METRICS = {
     "loss_g": ("generator's loss", "生成器损失"),
     "d_real": ("D's belief in real digits", "D 对真图的信任"),
     "d_fake": ("D's belief in made digits", "D 对假图的信任"),
+    "d_right": ("pairs that D tells apart", "D 分辨对的真假对"),
+    "grad_g": ("size of G's gradient", "G 的梯度大小"),
     "recon": ("reconstruction, nats", "重建误差（纳特）"),
     "kl": ("KL divergence, nats", "KL 散度（纳特）"),
+    "beta": ("β in force", "生效的 β"),
 }
+APART = {
+    ("d_real", "d_fake", "d_right"): 1.0,
+    ("grad_g",): 0.0,
+    ("beta",): 0.0,
+}  # what has a scale of its own, and so a chart: the least that its top stands for
 
+EMPTY = empty("The first samples appear here.", "第一批样本会显示在这里。")
 FORGET = "() => { const url = new URL(location.href); url.searchParams.delete('run'); url.searchParams.delete('key'); history.replaceState(null, '', url); }"
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+
+TIMELINE = f"""<label class="timeline" hidden><span>{both("Timeline", "时间轴")}</span>
+<input type="range" min="0" step="1" aria-label="Timeline of the training, left is earlier. 训练的时间轴，左边较早。">
+<output><span class="newest">{both("newest", "最新")}</span><span class="earlier" hidden>{both("step <b></b>", "第 <b></b> 步")}</span></output></label>"""
+
+SCRUB = """
+const label = element.querySelector('label'), slider = element.querySelector('input');
+let run = '', steps = [], at = null;  // at: the step that is looked at; null follows the newest
+const place = () => {
+  const last = Math.max(steps.length - 1, 0);
+  slider.max = last;
+  slider.value = at === null ? last : Math.max(0, steps.findLastIndex((step) => step <= at));
+  slider.setAttribute('aria-valuetext', String(at === null ? steps[last] : at));
+  label.hidden = last < 1;
+  element.querySelector('.newest').hidden = at !== null;
+  element.querySelector('.earlier').hidden = at === null;
+  element.querySelectorAll('b').forEach((b) => { b.textContent = at; });
+};
+const show = () => {
+  const given = JSON.parse(props.value || '{}');
+  if (given.run !== run) at = null;
+  [run, steps] = [given.run, given.steps || []];
+  place();
+};
+slider.addEventListener('input', () => {
+  at = +slider.value >= steps.length - 1 ? null : steps[+slider.value];
+  place();
+  props.value = JSON.stringify({run, steps, at}); trigger('input');
+});
+show();
+watch('value', show);
+"""
 
 
-def begin(owner: str, family: str, variant: str, steps, seed, **options) -> str:
-    """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken; options go to train()."""
+def begin(owner: str, family: str, variant: str, steps, seed, *, control: Control | None = None, about: dict | None = None, **options) -> str:
+    """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken; options go to train().
+
+    control: for a train() whose settings may be changed while it runs; about: what snapshots say of it beside the options.
+    """
     module = genkit.family(family)
     pick(module.VARIANTS, variant, f"{family} variant", "变体")
     steps, seed = number(steps, 1, STEPS, "steps", whole=True), number(seed, 0, 2**31 - 1, "seed", whole=True)
     every = importlib.import_module(f"demos.{family}").EVERY
-    return runs.start(owner, module.train(variant, steps=steps, every=min(every, steps), seed=seed, **options), title=family)
+    asked = {"steps": steps, "every": min(every, steps), "seed": seed, **options}
+    controlled = {"control": control} if control else {}
+    return runs.start(owner, module.train(variant, **asked, **controlled), title=family, about={"variant": variant, **asked, **(about or {})}, control=control)
 
 
 def seconds(value: float | None) -> str:
@@ -67,12 +120,32 @@ def status(shot) -> str:
 
 
 def preview(shot) -> str:
-    """What the model makes at this moment, from the same seed every time."""
+    """What the model makes at this moment, or made in a frame of the timeline, from the same seed every time."""
     if not shot.preview:
-        return empty("The first samples appear here.", "第一批样本会显示在这里。")
+        return EMPTY
     if isinstance(shot.preview, str):
         return f'<div class="written">{escape(shot.preview)}</div>'
-    return wall(shot.preview, [str(index + 1) for index in range(len(shot.preview))])
+    marked = [labels.mark(picture, model="genkit, in training", step=shot.step) for picture in shot.preview]
+    return wall(marked, [str(index + 1) for index in range(len(marked))])
+
+
+def charts(points: tuple[tuple[int, dict[str, float]], ...]) -> str:
+    """The curves of a run: one chart, and one more for each kind of number that has a scale of its own."""
+    common = tuple(key for key in dict.fromkeys(key for _, row in points for key in row) if not any(key in keys for keys in APART))
+    drawn = [
+        chart([(step, {key: row[key] for key in keys if key in row}) for step, row in points], METRICS, top) for keys, top in {common: 0.0, **APART}.items()
+    ]
+    return f'<div class="charts">{"".join(f"<div>{svg}</div>" for svg in drawn if svg)}</div>'
+
+
+def drawn(shot) -> tuple[str, str]:
+    """preview() and charts() of a snapshot, drawn once for everybody who follows the run."""
+    key = shot.id, shot.version
+    if key not in _drawn:
+        while len(_drawn) >= DRAWN:
+            _drawn.pop(next(iter(_drawn)))
+        _drawn[key] = preview(shot), charts(shot.metrics)
+    return _drawn[key]
 
 
 def links(family: str, run: str, owner: str) -> str:
@@ -86,25 +159,22 @@ def links(family: str, run: str, owner: str) -> str:
     )
 
 
-async def follow(family: str, run: str, owner: str):
-    """Show a run until it ends: yields (status, preview, chart, links, start button, stop button) when it has changed."""
-    version = None
-    while True:
-        runs.touch(run, owner)
-        shot = runs.snapshot(run)
-        if shot.version != version:
-            fresh, version, alive, own = version is None, shot.version, not shot.ended, bool(owner)
-            yield (
-                status(shot),
-                preview(shot),
-                chart(shot.metrics, METRICS),
-                (links(family, run, owner) if own else "") if fresh else gr.skip(),  # a second time would fold them up under the visitor's finger
-                gr.Button(interactive=not (alive and own)),
-                gr.Button(interactive=alive and own),
-            )
-            if not alive:
-                return
-        await asyncio.sleep(0.4)
+def asked_step(value) -> int | None:
+    """The step that the timeline was moved to; None for the newest, and for anything that the timeline would not send."""
+    try:
+        return max(0, int(json.loads(value)["at"]))
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
+        return None
+
+
+def back(frame, detail: str = "") -> str:
+    """A frame of the timeline: its pictures, its numbers in words, and what else there is to say of it (HTML)."""
+    numbers = "".join(f"<li>{both(*METRICS.get(name, (name, name)))}: {value:.3g}</li>" for name, value in frame.metrics.items())
+    said = note(
+        f"This is step {frame.step}; the training itself is further on. Move the timeline to its right end to follow it again.",
+        f"这是第 {frame.step} 步；训练本身已走得更远。把时间轴拖到最右端即可继续跟随。",
+    )
+    return f'<div class="frame">{said}{preview(frame)}<ul class="legend">{numbers}</ul>{detail}</div>'
 
 
 def remembered() -> gr.BrowserState:
@@ -112,16 +182,187 @@ def remembered() -> gr.BrowserState:
     return gr.BrowserState({"owner": ""}, storage_key="genkit-runs", secret="a label, not a secret: the value is the visitor's own")
 
 
-def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, choices: dict[str, tuple], lesson: tuple[str, str], steps: int) -> None:
-    """Build the panel. choices: what can be trained, name -> (label, arguments of train()); lesson: one sentence in both languages; steps: offered first."""
+class Panel:
+    """The part of a panel that is the same for every family: buttons that operate a run, components that show it, ready() that connects them.
 
-    def chosen(kept: dict, request: gr.Request) -> tuple[str, str]:
+    In between a family adds buttons of its own with starts() and acts(), and components of its own to `extra`.
+    more(snapshot, own, fresh): what those show, component -> value; own: whether the visitor operates this run; fresh: the page has not shown it before.
+    detail(run, exam): HTML of an examination, for the timeline. resume: what the Resume button does.
+    """
+
+    def __init__(self, kept: gr.BrowserState, family: str, *, more: Callable | None = None, detail: Callable | None = None, resume: Callable = runs.resume):
+        self.kept, self.family, self.extra = kept, family, []
+        self.more, self.detail, self.go_on = more or (lambda shot, own, fresh: {}), detail or (lambda run, exam: ""), resume
+
+    def button(self, name: str, en: str, zh: str, **options) -> gr.Button:
+        return gr.Button(t(en, zh), elem_id=f"{self.family}-{name}", min_width=70, **options)
+
+    def buttons(self) -> None:
+        self.start = self.button("start", "Train from noise", "从零开始训练", variant="primary")
+        with gr.Row():
+            self.pause = self.button("pause", "Pause", "暂停", interactive=False)
+            self.resume = self.button("resume", "Resume", "继续", interactive=False)
+            self.stop = self.button("stop", "Stop", "停止", interactive=False)
+
+    def status(self) -> None:
+        self.state = gr.HTML()
+
+    def look(self) -> gr.Column:
+        """What is there to see. A component of the class "live" that is put into it gives way while an earlier frame is looked at."""
+        with gr.Column(elem_classes="look") as column:
+            self.timeline = gr.HTML("", html_template=TIMELINE, js_on_load=SCRUB, elem_id=f"{self.family}-timeline")
+            self.past = gr.HTML()
+            self.picture = gr.HTML(EMPTY, elem_classes="live")
+        return column
+
+    def numbers(self) -> None:
+        self.curve, self.where = gr.HTML(), gr.HTML()
+
+    @property
+    def shown(self) -> list:
+        """Every component that a look at the run may change. `extra`: those of more()."""
+        return [
+            self.state, self.past, self.picture, self.timeline, self.curve, self.where, self.start, self.pause, self.resume, self.stop, *self.extra,
+        ]  # fmt: skip
+
+    def view(self, shot, owner: str, fresh: bool) -> dict:
+        """What to show of a run, component -> value."""
+        own, alive, (picture, curve) = bool(owner), not shot.ended, drawn(shot)
+        # a second time would fold the links up under the visitor's finger
+        once = {self.where: links(self.family, shot.id, owner) if own else "", self.past: ""} if fresh else {}
+        return {
+            self.state: status(shot),
+            self.picture: picture,
+            self.timeline: json.dumps({"run": shot.id, "steps": shot.frames}),
+            self.curve: curve,
+            self.start: gr.Button(interactive=not (alive and own)),
+            self.pause: gr.Button(interactive=alive and own and shot.state != "paused"),
+            self.resume: gr.Button(interactive=own and shot.state == "paused"),
+            self.stop: gr.Button(interactive=alive and own),
+            **once,
+            **self.more(shot, own, fresh),
+        }
+
+    def blank(self) -> dict:
+        """What stands there before there is a run."""
+        empty = dict.fromkeys((self.state, self.past, self.timeline, self.curve, self.where), "")
+        idle = {button: gr.Button(interactive=False) for button in (self.pause, self.resume, self.stop)}
+        return {**empty, self.picture: EMPTY, self.start: gr.Button(interactive=True), **idle}
+
+    async def follow(self, run: str, owner: str, session: str):
+        """Show a run until it ends: yields a view when it has changed, else a sign of life. In one page the newest call takes over from the one before."""
+        place, token, version, said = (session, self.family), object(), None, 0.0
+        fresh = _following.get(place, (None, ""))[1] != run
+        _following[place] = token, run
+        try:
+            while _following.get(place, (None,))[0] is token:
+                runs.touch(run, owner)
+                shot, now = runs.snapshot(run), time.monotonic()
+                if shot.version != version:
+                    yield self.view(shot, owner, fresh)
+                    version, said, fresh = shot.version, now, False
+                    if shot.ended:
+                        return
+                elif now - said > BEAT:
+                    yield {self.state: status(shot)}
+                    said = now
+                await asyncio.sleep(TURN)
+            yield gr.skip()  # Gradio sends the last of a generator's views twice, the second time when it has ended
+        finally:
+            if _following.get(place, (None,))[0] is token:
+                del _following[place]
+
+    def leave(self, session: str) -> None:
+        """Follow nothing any more in this page."""
+        _following.pop((session, self.family), None)
+
+    async def reattach(self, kept, request: gr.Request):
+        """Follow the run in view, as long as the server keeps it."""
+        yield gr.skip()  # a handler that yields nothing would empty everything it shows
+        run, owner = self.chosen(kept, request)
+        if run:
+            try:
+                async for view in self.follow(run, owner, request.session_hash):
+                    yield view
+            except Problem:  # a run of yesterday
+                pass
+
+    def chosen(self, kept: dict, request: gr.Request) -> tuple[str, str]:
         """(run, owner) of the run that the address names (?tab=&run=&key=), else of the visitor's own; ("", "") if there is none."""
         kept, query = kept or {}, request.query_params
-        if query.get("tab") == family and query.get("run"):
+        if query.get("tab") == self.family and query.get("run"):
             return query["run"], query.get("key", "")
-        return kept.get(family, ""), kept.get("owner", "")
+        return kept.get(self.family, ""), kept.get("owner", "")
 
+    def starts(self, button, begin_run: Callable, inputs: list) -> None:
+        """A button that begins a run of the visitor's own, begin_run(owner, *inputs) -> id, and follows it."""
+
+        @told
+        def start_run(kept, *values):
+            owner = (kept or {}).get("owner") or secrets.token_urlsafe(12)
+            return {**(kept or {}), "owner": owner, self.family: begin_run(owner, *values)}
+
+        @told
+        async def follow_mine(kept, request: gr.Request):
+            async for view in self.follow(kept[self.family], kept["owner"], request.session_hash):
+                yield view
+
+        started = button.click(start_run, [self.kept, *inputs], self.kept, **PRIVATE)
+        started.success(None, js=FORGET)
+        started.success(follow_mine, self.kept, self.shown, concurrency_limit=None, **PRIVATE)
+
+    def acts(self, trigger: Callable, act: Callable, inputs: Sequence = ()) -> None:
+        """An event that operates the run in view: act(run, owner, *inputs). The page sees the change as everybody does, through follow()."""
+
+        @told
+        def operate(kept, request: gr.Request, *values):
+            act(*self.chosen(kept, request), *values)
+
+        trigger(operate, [self.kept, *inputs], None, queue=False, **PRIVATE)
+
+    def resetting(self, usual: Callable[[], dict]) -> Callable:
+        """The handler that ends the visitor's run and puts everything back to how the page opened; usual(): component -> value, beyond blank()."""
+
+        @told
+        def reset(kept, request: gr.Request):
+            run, owner = self.chosen(kept, request)
+            self.leave(request.session_hash)
+            if run and runs.mine(owner, self.family) == run:
+                runs.stop(run, owner)
+            return {**self.blank(), **usual(), self.kept: {**(kept or {}), self.family: ""}}
+
+        return reset
+
+    def resets(self, button, usual: Callable[[], dict], settings: list) -> None:
+        """A button that does resetting(); settings: what usual() gives values to, beside what is shown of a run."""
+        reset = button.click(self.resetting(usual), self.kept, [self.kept, *settings, *self.shown], queue=False, **PRIVATE)
+        reset.success(None, js=FORGET)
+
+    def ready(self, page: gr.Blocks) -> None:
+        """Connect the buttons and the timeline, and show the run of a page that is opened."""
+
+        @told
+        def look(value, kept, request: gr.Request):
+            step, (run, _) = asked_step(value), self.chosen(kept, request)
+            if step is None:
+                return ""
+            frame = runs.frame(run, step)
+            return back(frame, self.detail(run, frame.exam))
+
+        self.acts(self.pause.click, runs.pause)
+        self.acts(self.resume.click, self.go_on)
+        self.acts(self.stop.click, runs.stop)
+        self.timeline.input(look, [self.timeline, self.kept], self.past, trigger_mode="always_last", concurrency_limit=8, **PRIVATE)
+        page.load(self.reattach, self.kept, self.shown, concurrency_limit=None, **PRIVATE)
+
+
+_drawn: dict[tuple[str, int], tuple[str, str]] = {}  # (run, version) -> its newest views
+_following: dict[tuple[str, str], tuple[object, str]] = {}  # (page, family) -> who follows which run there
+
+
+def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, choices: dict[str, tuple], lesson: tuple[str, str], steps: int) -> None:
+    """Build the panel. choices: what can be trained, name -> (label, arguments of train()); lesson: one sentence in both languages; steps: offered first."""
+    desk = Panel(kept, family)
     gr.HTML(note(*lesson))
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
@@ -133,44 +374,18 @@ def panel(page: gr.Blocks, kept: gr.BrowserState, family: str, choices: dict[str
             )
             amount = gr.Slider(10, 5000, steps, step=10, label=t("Steps", "步数"))
             seed = gr.Number(0, label=t("Seed", "随机种子"), precision=0)
-            with gr.Row():
-                start = gr.Button(t("Train from noise", "从零开始训练"), variant="primary", min_width=110)
-                stop = gr.Button(t("Stop", "停止"), interactive=False, min_width=80)
+            desk.buttons()
         with gr.Column(scale=2, min_width=280):
-            state, picture = gr.HTML(), gr.HTML(empty("The first samples appear here.", "第一批样本会显示在这里。"))
-            curve, where = gr.HTML(), gr.HTML()
-    shown = [state, picture, curve, where, start, stop]
+            desk.status()
+            desk.look()
+            desk.numbers()
 
-    @told
-    def start_run(choice, steps, seed, kept):
-        owner = (kept or {}).get("owner") or secrets.token_urlsafe(12)
-        return {**(kept or {}), "owner": owner, family: begin(owner, family, steps=steps, seed=seed, **choices[choice][1])}
+    def begin_run(owner, choice, steps, seed):
+        _, options = pick(choices, choice, "choice", "选项")
+        return begin(owner, family, steps=steps, seed=seed, **options)
 
-    @told
-    async def follow_mine(kept):
-        async for view in follow(family, kept[family], kept["owner"]):
-            yield view
-
-    async def follow_again(kept, request: gr.Request):
-        yield gr.skip()  # a handler that yields nothing would empty everything it shows
-        run, owner = chosen(kept, request)
-        if run:
-            try:
-                async for view in follow(family, run, owner):
-                    yield view
-            except Problem:  # a run of yesterday: the server keeps them for a while only
-                pass
-
-    @told
-    def stop_run(kept, request: gr.Request):
-        runs.stop(*chosen(kept, request))
-
-    private = {"api_visibility": "private", "show_progress": "hidden"}
-    started = start.click(start_run, [choice, amount, seed, kept], kept, **private)
-    started.success(None, js=FORGET)
-    started.success(follow_mine, kept, shown, concurrency_limit=None, **private)
-    stop.click(stop_run, kept, None, queue=False, **private)
-    page.load(follow_again, kept, shown, concurrency_limit=None, **private)
+    desk.starts(desk.start, begin_run, [choice, amount, seed])
+    desk.ready(page)
 
 
 def train(family: str, variant: str, steps: int = 200, seed: int = 0) -> dict:

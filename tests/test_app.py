@@ -59,7 +59,9 @@ def test_a_password_keeps_strangers_out(tmp_path):
 
     with (tmp_path / "log").open("w") as out:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen([sys.executable, "app.py", "--port", "7894", "--auth", "teacher:chalk"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", "7894", "--auth", "teacher:chalk"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
         try:
             address = wait_for(tmp_path / "log", process)
             with pytest.raises(Exception, match="[Aa]uth|401|login"):

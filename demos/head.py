@@ -1,0 +1,32 @@
+"""What stands first in the page's <head>: scripts that must run before Gradio does."""
+
+
+class First:
+    """ASGI middleware: puts HTML first into the page's <head>. A head= of Gradio would run after its translations are set up."""
+
+    def __init__(self, app, html: str):
+        self.app, self.html = app, html.encode()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+            return await self.app(scope, receive, send)
+        start, body = None, b""
+
+        async def rewrite(message):
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            headers = dict(start["headers"])
+            if headers.get(b"content-type", b"").startswith(b"text/html"):
+                body = body.replace(b"<head>", b"<head>" + self.html, 1)
+                headers[b"content-length"] = str(len(body)).encode()
+            await send({**start, "headers": list(headers.items())})
+            await send({"type": "http.response.body", "body": body})
+
+        # an encoded body could not be edited
+        scope = {**scope, "headers": [(key, value) for key, value in scope["headers"] if key != b"accept-encoding"]}
+        await self.app(scope, receive, rewrite)
