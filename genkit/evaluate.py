@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=0, help="samples a measurement (default: each measurement's own)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--train", action="store_true", help="measure what must be trained for it, too: minutes to an hour")
     parser.add_argument("--download", action="store_true", help="allow data sets to be fetched from the Hub")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="# %(message)s", stream=sys.stderr)

@@ -1,54 +1,106 @@
-"""How a GAN is trained: one step of D on real and generated digits, one step of G through D. Dimensions as in model.py."""
+"""How a GAN is trained: D on real and generated digits, G through D, by rules that may change on the way. Dimensions as in networks.py."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import time
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from accelerate import DistributedDataParallelKwargs
 
 from genkit import core
 from genkit.digits import digits, draw
-from genkit.gan import VARIANTS, Config
-from genkit.gan.model import GAN, sample
+from genkit.gan import LIVE, OPTIMIZERS, VARIANTS, Config, Rules
+from genkit.gan.doctor import Exam
+from genkit.gan.losses import PENALTIES, loss_d, loss_g
+from genkit.gan.model import GAN, load, sample
+from genkit.gan.quality import examine
+
+PENALTY_EVERY = 4  # steps between two penalties r1: it changes slowly and costs as much as the step. Karras et al. 2020, section 3.1
 
 
-def loss_d(real: torch.Tensor, fake: torch.Tensor, mismatched: torch.Tensor) -> torch.Tensor:
-    """-log D(x) - log(1 - D(G(z))) of logits: equation 1 of Goodfellow et al. 2014, as D minimises it.
-
-    Half of what must be called fake are real digits under a wrong label: that teaches D, and through it G, the label many times sooner.
-    Reed et al. 2016, algorithm 1 (GAN-CLS): https://arxiv.org/abs/1605.05396
-    """
-    return F.softplus(-real).mean() + (F.softplus(fake).mean() + F.softplus(mismatched).mean()) / 2
-
-
-def loss_g(fake: torch.Tensor) -> torch.Tensor:
-    """-log D(G(z)) of logits: the non-saturating loss of section 3, whose gradient does not vanish while D wins."""
-    return F.softplus(-fake).mean()
-
-
-def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False) -> Iterator[core.Event]:
+def train(
+    variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, control=None, exams=0, **changes
+) -> Iterator[core.Event]:
     """Let G and D play on the training digits, their learning rate falling to 0 along a straight line.
 
-    metrics: loss_d, loss_g, and the mean probability of being real that D gives to real digits, d_real, and to generated ones, d_fake.
-    A run resumed from `checkpoint` equals an unbroken one. Raises Problem for an unknown variant or where there are no digits.
+    control: a core.Control of Rules, for whoever wants to change them on the way. exams: steps between two examinations (Event.exam), 0 for none.
+    changes: other values for fields of the variant's Config, latent_dim=2 or optimizer="sgd".
+    metrics: loss_d, loss_g; the mean probability of being real that D gives to real digits, d_real, and to generated ones, d_fake (of a Wasserstein
+    critic: the same function of its score); how often D finds a real digit more real than a generated one, d_right; the length of the gradient of G, grad_g. A run resumed from `checkpoint` equals an unbroken one if the rules do not change.
+    Raises Problem for an unknown variant or where there are no digits.
     """
-    config = core.pick(VARIANTS, variant, "GAN variant", "GAN 变体")
+    config = dataclasses.replace(core.pick(VARIANTS, variant, "GAN variant", "GAN 变体"), **changes)
     steps, every, batch_size, lr = steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr
     x, y = digits("train", download)
-    acc = core.accelerator()
-    game = Game(acc, core.build(lambda: GAN(config.arch, config.latent_dim, config.channels), seed), config, lr)
-    start, metrics = core.resume(acc, checkpoint), []
-    yield game.event(start, steps, metrics, seed)
+    acc, control = core.accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]), control or core.Control(config.rules)
+    game = Game(acc, core.build(lambda: GAN(config.arch, config.latent_dim, config.channels, config.d_channels, config.conditional), seed), config, lr)
+    as_usual = not changes and steps >= LIVE and (batch_size, lr, control.now) == (config.batch_size, config.lr, config.rules)
+    start, metrics, watch = core.resume(acc, checkpoint), [], Stopwatch(config.recognisable if as_usual else 0)
+    exam = examine(game.shown, start, {}) if exams else None
+    yield game.event(start, steps, metrics, seed, exam)
+    watch.go()
     for step in range(start, steps):
-        rng = core.seeded(seed, step, acc.process_index)
-        metrics.append(game.step(*draw(x, y, batch_size, rng), rng, step, lr * (1 - step / steps)))
-        if (step + 1) % every == 0 or step + 1 == steps:
+        rng, rules = core.seeded(seed, step, acc.process_index), control.now
+        metrics.append(game.step(lambda rng=rng: draw(x, y, batch_size, rng), rng, step, rules, lr * (1 - step / steps)))
+        watch.step(rules == config.rules)
+        if (step + 1) % every == 0 or step + 1 == steps or rules.single or rules.players != "both":
             core.keep(acc, checkpoint, step + 1)
-            yield game.event(step + 1, steps, metrics, seed)
+            if exams and (step + 1) // exams > exam.step // exams:
+                exam = examine(game.shown, step + 1, means(metrics))
+            event = game.event(step + 1, steps, metrics, seed, exam and watch.told(exam))
+            watch.rest()
+            yield event
+            watch.go()
             metrics = []
+
+
+class Stopwatch:
+    """The seconds that a training has taken, rests not counted, and the promise of how many it will take until digits are recognisable."""
+
+    CALIBRATION = 8, 58  # the promise is made from the seconds between these steps: the first ones are slow
+
+    def __init__(self, recognisable: int):
+        self.recognisable, self.seconds, self.since, self.steps = recognisable, 0.0, 0.0, 0
+        self.first = self.promised = self.arrived = None
+
+    def go(self) -> None:
+        self.since = time.perf_counter()
+
+    def rest(self) -> None:
+        self.seconds += time.perf_counter() - self.since
+        self.since = time.perf_counter()
+
+    def step(self, as_promised: bool) -> None:
+        """Count a step; a promise does not outlive a change of the rules it was made under."""
+        self.steps += 1
+        if not as_promised:
+            self.recognisable, self.promised = 0, None
+        if self.recognisable and self.steps in self.CALIBRATION:
+            self.rest()
+            if self.first is None:
+                self.first = self.seconds
+            else:
+                pace = (self.seconds - self.first) / (self.CALIBRATION[1] - self.CALIBRATION[0])
+                self.promised = self.seconds + pace * (self.recognisable - self.steps)
+
+    def told(self, exam: Exam) -> Exam:
+        """The exam with the time in it."""
+        self.rest()
+        if self.arrived is None and exam.right >= 0.9 and exam.covered == 10:
+            self.arrived = self.seconds
+        return dataclasses.replace(exam, seconds=self.seconds, promised=self.promised, arrived=self.arrived)
+
+
+def optimizer(name: str, parameters, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """Raises Problem for a name that is not in OPTIMIZERS."""
+    core.pick(OPTIMIZERS, name, "optimizer", "优化器")
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr, betas=betas)
+    return torch.optim.RMSprop(parameters, lr) if name == "rmsprop" else torch.optim.SGD(parameters, lr, momentum=betas[0])
 
 
 class Game:
@@ -56,39 +108,75 @@ class Game:
 
     def __init__(self, acc, model: GAN, config: Config, lr: float):
         self.acc, self.config = acc, config
-        model.to(memory_format=torch.channels_last)  # convolutions are a third faster on a CPU
+        self.teacher = load(config.teacher).generator if config.teacher else None
         self.shown = copy.deepcopy(model)
-        optimizers = (torch.optim.Adam(player.parameters(), lr, betas=config.betas) for player in (model.generator, model.discriminator))
+        optimizers = (optimizer(config.optimizer, player.parameters(), lr, config.betas) for player in (model.generator, model.discriminator))
         self.generator, self.discriminator, self.opt_g, self.opt_d = acc.prepare(model.generator, model.discriminator, *optimizers)
         self.shown.generator = acc.prepare_model(self.shown.generator, evaluation_mode=True)  # so that keep() keeps it
         self.shown.discriminator = acc.unwrap_model(self.discriminator)
 
     @torch.enable_grad()
-    def step(self, real: torch.Tensor, y: torch.Tensor, rng: torch.Generator, step: int, lr: float) -> torch.Tensor:
-        """One step of D, then one of G on the same generated digits; the four metrics as (4,)"""
-        for optimizer in (self.opt_g, self.opt_d):
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-        self.generator.train()
-        real, y = real.to(self.acc.device), y.to(self.acc.device)
-        z = torch.randn(len(real), self.config.latent_dim, generator=rng).to(real)
-        fake = self.generator(z, y)
-        wrong = (y + torch.randint(1, 10, y.shape, generator=rng).to(y)) % 10
-        logits = self.discriminator(torch.cat([real, fake.detach()]), torch.stack([y, wrong], dim=1).repeat(2, 1), rng)  # (2B, 2)
-        (on_real, on_fake), (mismatched, _) = logits[:, 0].chunk(2), logits[:, 1].chunk(2)
-        d = loss_d(on_real, on_fake, mismatched)
-        self._update(self.opt_d, d)
-        judge = self.acc.unwrap_model(self.discriminator).requires_grad_(False)  # G learns through D, D does not learn here
-        g = loss_g(judge(fake, y, rng))
-        self._update(self.opt_g, g)
-        judge.requires_grad_(True)
-        self._average(step)
-        return torch.stack([d, g, on_real.sigmoid().mean(), on_fake.sigmoid().mean()]).detach()
+    def step(self, deal, rng: torch.Generator, step: int, rules: Rules, lr: float) -> dict[str, torch.Tensor]:
+        """The steps of D, then those of G, the first of which is on the digits that D has just seen; the metrics of the last ones.
 
-    def _update(self, optimizer, loss: torch.Tensor) -> None:
-        optimizer.zero_grad()
+        deal() gives the next real digits (B, 1, 28, 28) and their labels (B,).
+        """
+        for player, rate in ((self.opt_g, rules.g_rate), (self.opt_d, rules.d_rate)):
+            for group in player.param_groups:
+                group["lr"] = lr * rate
+        self.generator.train()
+        metrics, made = {}, None
+        for _ in range(rules.d_steps if rules.players != "g" else 0):
+            made, found = self._step_d(*deal(), rng, step, rules)
+            metrics |= found
+        for _ in range(rules.g_steps if rules.players != "d" else 0):
+            metrics |= self._step_g(*(made or self._make(deal()[1], rng)), rng, rules)
+            made = None
+        if rules.players != "d":  # what is shown is G: a step of D alone leaves it as it is
+            self._average(step)
+        return metrics
+
+    def _make(self, y: torch.Tensor, rng: torch.Generator):
+        """Generated digits (B, 1, 28, 28), their latents (B, Z) and labels (B,)."""
+        y = y.to(self.acc.device)
+        z = torch.randn(len(y), self.config.latent_dim, generator=rng).to(y.device)
+        return self.generator(z, y, rng), z, y
+
+    def _step_d(self, real: torch.Tensor, y: torch.Tensor, rng: torch.Generator, step: int, rules: Rules):
+        fake, z, y = self._make(y, rng)
+        real, seen = real.to(self.acc.device), fake.detach()
+        wrong = (y + torch.randint(1, 10, y.shape, generator=rng).to(y)) % 10
+        logits = self.discriminator(torch.cat([real, seen]), torch.stack([y, wrong], dim=1).repeat(2, 1), rng, 2 * rules.crowd)  # (2B, 2)
+        (on_real, on_fake), (mismatched, _) = logits[:, 0].chunk(2), logits[:, 1].chunk(2)
+        # who is told no digit is told no wrong one; and a critic whose slope alone is bounded would part right from wrong labels without end
+        wrongs = self.config.conditional and rules.loss != "wasserstein"
+        share = max(0.0, 0.5 - 0.5 * step / self.config.mismatched) if wrongs else 0.0
+        loss = loss_d(on_real, on_fake, mismatched, share, rules.loss, rules.smoothing)
+        every = PENALTY_EVERY if rules.penalty == "r1" else 1
+        if rules.penalty and step % every == 0:
+            judge = self.acc.unwrap_model(self.discriminator)
+            loss = loss + every * PENALTIES[rules.penalty](lambda x: judge(x, y), real, seen, rng)
+        self._update(self.opt_d, loss)
+        with torch.no_grad():
+            told = (on_real > on_fake).float().mean()
+            return (fake, z, y), {"loss_d": loss.detach(), "d_real": on_real.sigmoid().mean(), "d_fake": on_fake.sigmoid().mean(), "d_right": told}
+
+    def _step_g(self, fake: torch.Tensor, z: torch.Tensor, y: torch.Tensor, rng: torch.Generator, rules: Rules) -> dict[str, torch.Tensor]:
+        judge = self.acc.unwrap_model(self.discriminator).requires_grad_(False)  # G learns through D, D does not learn here
+        loss = loss_g(judge(fake, y, rng, int(rules.crowd)), rules.loss)
+        if self.teacher is not None:
+            with torch.no_grad():
+                model = self.teacher(z, y)
+            loss = loss + 20 * F.l1_loss(fake, model)
+        self._update(self.opt_g, loss)
+        judge.requires_grad_(True)
+        gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
+        return {"loss_g": loss.detach(), "grad_g": torch.stack(torch._foreach_norm(gradients)).norm()}
+
+    def _update(self, player, loss: torch.Tensor) -> None:
+        player.zero_grad()
         self.acc.backward(loss)
-        optimizer.step()
+        player.step()
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -97,14 +185,18 @@ class Game:
         for mean, now in zip(_state(self.shown.generator), _state(self.acc.unwrap_model(self.generator)), strict=True):
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
-    def event(self, step: int, steps: int, metrics: list[torch.Tensor], seed: int) -> core.Event:
+    def event(self, step: int, steps: int, metrics: list[dict], seed: int, exam: Exam | None) -> core.Event:
         """metrics are means since the previous event; the model is the averaged G beside the live D."""
-        names = ("loss_d", "loss_g", "d_real", "d_fake")
-        means = dict(zip(names, torch.stack(metrics).mean(dim=0).tolist(), strict=True)) if metrics else {}
         self.shown.eval()
-        return core.Event(step, steps, means, self.shown, next(sample(self.shown, seed=seed)))
+        return core.Event(step, steps, means(metrics), self.shown, next(sample(self.shown, seed=seed)), exam)
 
 
-def _state(module: nn.Module):
+def means(metrics: list[dict]) -> dict[str, float]:
+    """The mean of each metric over the steps that have it."""
+    names = dict.fromkeys(name for row in metrics for name in row)
+    return {name: torch.stack([row[name] for row in metrics if name in row]).mean().item() for name in names}
+
+
+def _state(module):
     """Parameters and the running means of batch normalisation."""
     return module.state_dict().values()

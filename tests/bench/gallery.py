@@ -1,20 +1,14 @@
-"""python -m tests.bench: what the gallery costs, each figure as a ratio against a baseline measured in the same run.
-
-Start-up against a bare gr.Blocks; digits, a reconstruction, a picture and text through the server against the bare model call;
-built-in and pretrained text generation against transformers.generate; peak memory of the server. A benchmark, not a test.
+"""Start-up against a bare gr.Blocks; digits, a reconstruction, a picture and text through the server against the bare model call;
+built-in and pretrained text generation against transformers.generate; peak memory of the server.
 """
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import textwrap
-import time
-import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.bench import median, row, serving
+
 HELLO = """
 import gradio as gr
 with gr.Blocks() as demo:
@@ -25,63 +19,43 @@ demo.launch(server_port={port}, quiet=True)
 
 def first_page(command: list[str], port: int) -> float:
     """Seconds from starting `command` to the first answer on `port`."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"})
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
-                return time.perf_counter() - begun
-            except OSError:
-                time.sleep(0.02)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def median(function, repeats: int = 7) -> float:
-    """Median seconds of a call, after one that is not counted."""
-    function()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
-
-
-def row(what: str, seconds: float, baseline: str, against: float) -> None:
-    print(f"{what:<44} {seconds * 1000:8.0f} ms   {baseline:<36} {against * 1000:8.0f} ms   ratio {seconds / against:5.2f}", flush=True)
+    with serving(command, port) as (_, seconds):
+        return seconds
 
 
 def start_up() -> None:
     with tempfile.TemporaryDirectory() as folder:
         hello = Path(folder) / "hello.py"
         hello.write_text(textwrap.dedent(HELLO.format(port=7981)))
-        pairs = [(first_page([sys.executable, "app.py", "--port", "7980"], 7980), first_page([sys.executable, str(hello)], 7981)) for _ in range(3)]
+        pairs = [(first_page(["app.py", "--port", "7980"], 7980), first_page([str(hello)], 7981)) for _ in range(3)]
     row("python app.py to the first page", statistics.median(a for a, _ in pairs), "a bare gr.Blocks hello-world", statistics.median(b for _, b in pairs))
+
+
+def arrival() -> None:
+    """What each visitor who opens the page costs everybody else who waits for the server."""
+    from gradio.state_holder import SessionState
+
+    from demos import page, sessions
+
+    blocks = page.build()
+    plain = median(lambda: SessionState(blocks))
+    sessions.describe_once(blocks)
+    row("a session for a visitor who arrives", median(lambda: SessionState(blocks)), "components described anew, as Gradio does", plain)
 
 
 def through_the_server() -> None:
     from gradio_client import Client, handle_file
     from PIL import Image
 
-    from demos import pad
-    from demos import vae as tab
+    from demos.vae.make import test_digits
     from genkit import diffusion, gan, models, text, vae
 
-    process = subprocess.Popen([sys.executable, "app.py", "--port", "7990"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                client = Client("http://127.0.0.1:7990", verbose=False, download_files=False)  # the answer, not 64 more requests for its files
-                break
-            except Exception:
-                time.sleep(0.5)
+    with serving(["app.py", "--port", "7990"], 7990) as (process, _):
+        client = Client("http://127.0.0.1:7990", verbose=False, download_files=False)  # the answer, not 64 more requests for its files
         dcgan, conv, sd, gpt = (models.use(*key) for key in (("gan", "dcgan"), ("vae", "conv"), ("diffusion", "mini-sd"), ("text", "gpt-shakespeare")))
         with tempfile.TemporaryDirectory() as folder:
             digit = Path(folder) / "digit.png"
-            pad.picture(tab.test_digits()[3]).save(digit)
+            list(test_digits().values())[3].save(digit)
             opened = vae.digit_from(Image.open(digit))
             prompt = "a red apple on a blue background"
             cases = [
@@ -101,9 +75,6 @@ def through_the_server() -> None:
             for what, served, bare in cases:
                 row(f"{what}, through the server", median(served), "the bare model call", median(bare))
         print(f"peak memory of the server: {peak(process.pid):.0f} MB")
-    finally:
-        process.kill()
-        process.wait()
 
 
 def peak(pid: int) -> float:
@@ -137,10 +108,8 @@ def generation() -> None:
         print("smollm2 is not on this machine; `python -m genkit.models fetch smollm2` brings it")
 
 
-if __name__ == "__main__":
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+def run() -> None:
     start_up()
+    arrival()
     through_the_server()
     generation()

@@ -1,0 +1,15 @@
+import os
+import sys
+
+import torch
+
+from tests.bench import crowd, gallery, gan, vae
+
+PARTS = {"gallery": gallery, "gan": gan, "crowd": crowd, "vae": vae}
+ASKED = {(): ("gallery", "gan", "vae", "crowd"), ("gan",): ("gan", "crowd"), ("vae",): ("vae",)}
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+if tuple(sys.argv[1:]) not in ASKED:
+    sys.exit("usage: python -m tests.bench [gan | vae]")
+for name in ASKED[tuple(sys.argv[1:])]:
+    PARTS[name].run()
