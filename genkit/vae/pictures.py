@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -52,17 +54,35 @@ def photo(picture: Image.Image, side: int = 512) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def digit_from(picture: Image.Image) -> Image.Image:
-    """Any drawing or photo of one digit -> 28 x 28, mode L, white ink on black, as MNIST made its own.
+@dataclass(frozen=True)
+class Stages:
+    """A drawing or photo on its way to being an MNIST digit: pictures of mode L, white ink on black."""
 
-    The ink is cropped, scaled to fit 20 x 20 with its proportions kept, and its centre of mass put at the centre. Raises Problem where there is no ink.
-    """
+    ink: Image.Image  # all of it, the longer side at most 280
+    cropped: Image.Image  # what the ink covers
+    fitted: Image.Image  # scaled into 20 x 20, its proportions kept
+    digit: Image.Image  # 28 x 28, the centre of mass at the centre
+
+
+def digit_from(picture: Image.Image) -> Image.Image:
+    """Any drawing or photo of one digit -> 28 x 28, mode L, white ink on black, as MNIST made its own. Raises Problem where there is no ink."""
+    return stages(picture).digit
+
+
+def stages(picture: Image.Image) -> Stages:
+    """The way of a picture to digit_from(). Raises Problem where there is no ink."""
     ink = _ink(picture)
     rows, columns = np.flatnonzero(ink.max(axis=1) > 0.2), np.flatnonzero(ink.max(axis=0) > 0.2)
     cropped = Image.fromarray((ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * 255).astype(np.uint8))
     scale = 20 / max(cropped.size)
     box = np.asarray(cropped.resize([max(1, round(length * scale)) for length in cropped.size], Image.Resampling.LANCZOS), dtype=np.float32)
-    box *= 255 / box.max()  # thin strokes pale as they shrink
+    box = box * (255 / box.max())  # thin strokes pale as they shrink
+    fitted = Image.fromarray(box.round().astype(np.uint8))
+    return Stages(Image.fromarray((ink * 255).astype(np.uint8)), cropped, fitted, _centred(box))
+
+
+def _centred(box: np.ndarray) -> Image.Image:
+    """A box of at most 20 x 20 levels on 28 x 28 black ones, its centre of mass at the centre."""
     height, width = box.shape
     centre = (box.sum(axis=1) @ np.arange(height), box.sum(axis=0) @ np.arange(width)) / box.sum()
     top, left = np.clip(np.round(13.5 - centre).astype(int), 0, (28 - height, 28 - width))
