@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, pipeline
+from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, pipeline
 
+from demos.text import chances
 from genkit import core, corpora, text
 from genkit.core import Problem
 from genkit.text import sampling
+from genkit.text.chances import Candidate, Chances
 from genkit.text.model import character_tokenizer, network
 from genkit.text.muon import orthogonalised
 from genkit.text.training import encode, pace, windows
@@ -149,6 +151,40 @@ def test_the_chances_are_those_of_transformers(temperature, top_k, top_p):
     for warp in [TemperatureLogitsWarper(float(temperature)), *([TopKLogitsWarper(top_k)] if top_k else []), *([TopPLogitsWarper(top_p)] if top_p < 1 else [])]:
         logits = warp(None, logits)
     assert torch.allclose(chances, logits.softmax(dim=-1)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3, 2.0])
+def test_the_repetition_penalty_is_that_of_transformers(penalty):
+    logits, ids = torch.randn(1, 60, generator=core.seeded(3)) * 2, [4, 7, 7, 59]
+    expected = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([ids]), logits.clone())[0]
+    assert torch.allclose(sampling.penalised(logits[0], ids, penalty), expected)
+
+
+def test_the_next_tokens_are_what_the_model_thinks_and_what_the_settings_leave_of_it(model):
+    ids, _ = text.fit(model, "def ")
+    own = sampling.step(model, ids)[0].softmax(dim=-1)
+    found = text.next_tokens(model, "def ", k=100, temperature=0.5, top_k=3)
+    assert [each.model for each in found.candidates] == pytest.approx(own.sort(descending=True).values[:100].tolist())
+    assert found.left == 3 and sum(each.drawn for each in found.candidates) == pytest.approx(1)
+    assert [each.drawn > 0 for each in found.candidates] == [True] * 3 + [False] * (len(found.candidates) - 3)
+    assert found.entropy == pytest.approx(torch.distributions.Categorical(own).entropy().item() / log(2), rel=1e-4)
+    assert model.tokenizer.convert_tokens_to_ids(found.candidates[0].text) == found.candidates[0].token
+
+
+def test_each_piece_says_how_much_it_surprised_the_model(model):
+    made, ids = list(text.pieces(model, "def ", max_new_tokens=6, temperature=1.5, seed=4)), text.fit(model, "def ")[0]
+    for piece, bits in made:
+        token = model.tokenizer.convert_tokens_to_ids(piece)
+        assert 2**-bits == pytest.approx(sampling.step(model, ids)[0].softmax(dim=-1)[token].item(), rel=1e-3)
+        ids = [*ids, token]
+    assert write(model, "def ", max_new_tokens=6, temperature=1.5, seed=4) == "".join(piece for piece, _ in made)
+
+
+def test_the_list_shows_what_cannot_be_seen_and_escapes_what_could_be_markup():
+    candidates = (Candidate(1, " ", 0.5, 0.7), Candidate(2, "<b>", 0.2, 0.0), Candidate(3, "\ufffd", 0.1, 0.1), Candidate(4, "", 0.0004, 0.0))
+    shown = chances.listed(Chances(candidates, 2, 1.5, 9))
+    assert "␣" in shown and "<b>&lt;" not in shown and "&lt;b&gt;" in shown and "disabled" in shown and "the end" in shown
+    assert "50 % → <b>70 %</b>" in shown and "&lt; 0.1 %" in shown.replace("< 0.1 %", "&lt; 0.1 %") and "The first 9 characters" in shown
 
 
 def test_extreme_temperatures_stay_chances(model):

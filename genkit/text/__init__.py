@@ -6,9 +6,9 @@ This file stays light: torch and transformers are imported when load, train, sam
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 
+from genkit import core
 from genkit.core import Remote
 
 
@@ -47,13 +47,7 @@ PRETRAINED: dict[str, Remote] = {
     )
 }
 
-_HEAVY = {
-    "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "fit": "sampling", "unknown": "sampling",
+__getattr__ = core.lazily(__name__, {
+    "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "pieces": "sampling", "fit": "sampling", "unknown": "sampling", "next_tokens": "chances",
     "train": "training", "validation": "training", "report": "evaluate",
-}  # fmt: skip
-
-
-def __getattr__(name: str):
-    if name not in _HEAVY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HEAVY[name]}"), name)
+})  # fmt: skip

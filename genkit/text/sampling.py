@@ -1,4 +1,4 @@
-"""Writing on, one token after the other: the loop, and the three numbers that decide how daring it is.
+"""Writing on, one token after the other: the loop, and the four numbers that decide how daring it is.
 
 Radford et al. 2019 (top-k): https://openai.com/index/better-language-models/. Holtzman et al. 2020 (top-p): https://arxiv.org/abs/1904.09751.
 T tokens, V vocabulary.
@@ -6,6 +6,7 @@ T tokens, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -16,31 +17,48 @@ from genkit.core import Problem
 FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
 
 
-def sample(model, prompt: str, *, max_new_tokens=200, temperature=0.8, top_k=0, top_p=1.0, seed=0) -> Iterator[str]:
-    """The continuation of `prompt`, or a chat model's answer to it, so far; it grows with every token and the last one is whole.
+def sample(model, prompt: str, **settings) -> Iterator[str]:
+    """The continuation of `prompt`, or a chat model's answer to it, so far; it grows with every token and the last one is whole. Settings: those of pieces()."""
+    written = ""
+    for piece, _ in pieces(model, prompt, **settings):
+        written += piece
+        yield written
+    if not written:
+        yield ""
 
-    temperature 0 takes the likeliest token; top_k 0 and top_p 1 leave no token out. Closing the iterator stops the computing.
+
+def pieces(model, prompt: str, *, max_new_tokens=200, temperature=0.8, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0) -> Iterator[tuple[str, float]]:
+    """The continuation piece by piece, a token or as many as make whole characters, each with its surprise in bits: -log2 of what the model itself gave it.
+
+    temperature 0 takes the likeliest token; top_k 0, top_p 1 and repetition_penalty 1 change nothing. Closing the iterator stops the computing.
     Raises Problem for a prompt that is no text, or an empty one to a chat model.
     """
-    temperature, top_p = core.number(temperature, 0, 100, "temperature"), core.number(top_p, 0, 1, "top_p")
-    max_new_tokens, top_k = (core.number(value, 0, 10**6, name, whole=True) for value, name in ((max_new_tokens, "max_new_tokens"), (top_k, "top_k")))
+    max_new_tokens, settings = core.number(max_new_tokens, 0, 10**6, "max_new_tokens", whole=True), checked(temperature, top_k, top_p, repetition_penalty)
     ids, _ = fit(model, prompt)
-    rng, ends, written, said, cache, feed = core.seeded(seed), _ends(model), [], None, None, ids
+    rng, ends, written, said, bits, cache, feed = core.seeded(seed), _ends(model), [], "", 0.0, None, ids
     for _ in range(max_new_tokens):
         if cache is not None and cache.get_seq_length() >= context_length(model):
             feed, cache = (ids + written)[-_room(model) :], None
         logits, cache = step(model, feed, cache)
-        token = draw(probabilities(logits, temperature, top_k, top_p), rng)
+        token = draw(choices(logits, ids + written, **settings), rng)
         if token in ends:
             break
         written.append(token)
-        feed = [token]
+        feed, bits = [token], bits - logits.log_softmax(dim=-1)[token].item() / math.log(2)
         text = model.tokenizer.decode(written, skip_special_tokens=True)
         if text != said and not text.endswith("\ufffd"):  # the last token may be the first bytes of a character
-            said = text
-            yield said
-    if said is None:
-        yield ""
+            yield text[len(said) :], bits
+            said, bits = text, 0.0
+
+
+def checked(temperature, top_k, top_p, repetition_penalty) -> dict:
+    """The settings of choices(), each moved into its range. Raises Problem for what is no number."""
+    return {
+        "temperature": core.number(temperature, 0, 100, "temperature"),
+        "top_k": core.number(top_k, 0, 10**6, "top_k", whole=True),
+        "top_p": core.number(top_p, 0, 1, "top_p"),
+        "repetition_penalty": core.number(repetition_penalty, 1, 100, "repetition_penalty"),
+    }
 
 
 @torch.inference_mode()
@@ -51,6 +69,20 @@ def step(model, ids: list[int], cache=None):
     if suppressed := model.generation_config.suppress_tokens:
         logits[suppressed] = -torch.inf
     return logits, out.past_key_values
+
+
+def choices(logits: torch.Tensor, ids: list[int], *, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0) -> torch.Tensor:
+    """What the token after `ids` is drawn from, (V,)."""
+    return probabilities(penalised(logits, ids, repetition_penalty), temperature, top_k, top_p)
+
+
+def penalised(logits: torch.Tensor, ids: list[int], penalty: float) -> torch.Tensor:
+    """Logits (V,) in which every token that stands in `ids` is `penalty` times less likely by its score. Keskar et al. 2019, section 4.1: https://arxiv.org/abs/1909.05858"""
+    if penalty == 1:
+        return logits
+    seen = torch.tensor(sorted(set(ids)), dtype=torch.long)
+    scores = logits[seen]
+    return logits.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
 
 
 def probabilities(logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> torch.Tensor:
