@@ -11,7 +11,24 @@ from PIL import Image, ImageDraw
 
 from genkit import labels
 
-ENDPOINTS = {"/gan_sample", "/vae_reconstruct", "/vae_sample", "/diffusion_sample", "/text_sample", "/train"}
+ENDPOINTS = {
+    "/gan_sample",
+    "/gan_verdict",
+    "/gan_nearest",
+    "/gan_interpolate",
+    "/gan_mix",
+    "/vae_reconstruct",
+    "/vae_encode",
+    "/vae_decode",
+    "/vae_interpolate",
+    "/vae_denoise",
+    "/vae_anomaly",
+    "/vae_sample",
+    "/diffusion_sample",
+    "/text_sample",
+    "/text_next",
+    "/train",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +68,19 @@ def test_the_same_seed_gives_the_same_digits_whatever_else_is_asked(client):
     assert difference <= 1
 
 
+def test_gan_verdict_says_how_real_a_drawing_is_and_as_which_digit(client, seven):
+    said = client.predict(handle_file(seven), "dcgan", api_name="/gan_verdict")
+    assert said["digit"] == 7 and said["probability"] == said["believes"][7] and len(said["believes"]) == 10
+    assert 0 <= said["percentile_real"] <= 100 and 0 <= said["percentile_fake"] <= 100
+    assert client.predict(handle_file(seven), "wgan-gp", api_name="/gan_verdict")["probability"] is None
+
+
+def test_gan_nearest_returns_training_digits_with_their_distances(client):
+    said = client.predict("dcgan", "3", 7, 3, api_name="/gan_nearest")
+    assert [Image.open(file).size for file in said["nearest"]] == [(28, 28)] * 3 and labels.read(said["picture"])["seed"] == 7
+    assert 0 < said["distance"] == said["distances"][0] <= said["distances"][2] and 0 <= said["percentile"] <= 100 and said["sentence"]
+
+
 def test_vae_reconstruct_returns_a_picture_and_the_two_terms_in_nats(client, seven):
     picture, numbers = client.predict(handle_file(seven), "conv", api_name="/vae_reconstruct")
     assert Image.open(picture).size == (28, 28)
@@ -62,10 +92,43 @@ def test_vae_sample_returns_digits(client):
     assert len(files) == 3 and Image.open(files[0]).size == (28, 28)
 
 
+def test_vae_interpolate_leads_from_one_drawing_to_another(client, seven):
+    files = client.predict(handle_file(seven), handle_file(seven), "conv", 3, api_name="/vae_interpolate")
+    assert [Image.open(file).size for file in files] == [(28, 28)] * 3 and labels.read(files[1])["model"] == "vae/conv"
+
+
+def test_vae_anomaly_finds_a_seven_less_odd_than_a_grid(client, seven, tmp_path):
+    grid = Image.new("L", (280, 280), 255)
+    for place in range(20, 280, 48):
+        ImageDraw.Draw(grid).line([(place, 10), (place, 270)], fill=0, width=12)
+        ImageDraw.Draw(grid).line([(10, place), (270, place)], fill=0, width=12)
+    grid.save(tmp_path / "grid.png")
+    digit, odd = (client.predict(handle_file(path), "conv", api_name="/vae_anomaly") for path in (seven, tmp_path / "grid.png"))
+    assert odd["odd"] and odd["elbo"] > odd["threshold"] and odd["percentile"] == 100
+    assert not digit["odd"] and digit["recon"] < digit["elbo"] < odd["elbo"]
+
+
+def test_vae_decode_draws_what_vae_encode_squeezed(client, seven):
+    code = client.predict(handle_file(seven), "conv", None, api_name="/vae_encode")
+    assert len(code["mu"]) == len(code["logvar"]) == 32
+    drawn, (again, _) = (
+        client.predict(code["mu"], "conv", None, api_name="/vae_decode"),
+        client.predict(handle_file(seven), "conv", api_name="/vae_reconstruct"),
+    )
+    assert labels.read(drawn)["model"] == "vae/conv"
+    assert max(abs(a - b) for a, b in zip(Image.open(drawn).tobytes(), Image.open(again).tobytes(), strict=True)) <= 1
+
+
 def test_diffusion_sample_returns_a_picture_of_64_by_64(client):
     file = client.predict("a red apple on a blue background", "", 3, 4.0, 7, "mini-sd", api_name="/diffusion_sample")
     assert Image.open(file).size == (64, 64)
     assert labels.read(file)["prompt"] == "a red apple on a blue background"
+
+
+def test_text_next_gives_the_likeliest_tokens_before_and_after_the_settings(client):
+    found = client.predict("ROMEO:\nI", "gpt-shakespeare", 5, 0.5, 2, api_name="/text_next")
+    assert len(found["tokens"]) == 5 and found["left"] == 2 and 0 < found["entropy"] < 7
+    assert sum(each["drawn"] for each in found["tokens"]) == pytest.approx(1) and found["tokens"][0]["model"] > found["tokens"][4]["model"] > 0
 
 
 def test_text_sample_streams_and_repeats_itself_for_a_seed(client):
@@ -90,12 +153,21 @@ REFUSED = [
     ("/gan_sample", ("dcgan", "no digit", 1, 0), "digit"),
     ("/gan_sample", ("dcgan", "", 1, 0), "digit"),
     ("/gan_sample", ("dcgan", "1", 1, "abc"), "seed must be a number, got 'abc'"),
+    ("/gan_nearest", ("dcgan", "33", 0, 5), "choose one of"),
+    ("/gan_nearest", ("dcgan", "3", "abc", 5), "seed must be a number, got 'abc'"),
     ("/vae_sample", ("vqvae", 1, 0), "choose one of"),
+    ("/vae_decode", ([0.0] * 32, "convv", None), "choose one of"),
+    ("/vae_decode", ([0.0] * 31, "conv", None), "must be 32 numbers, got 31"),
+    ("/vae_decode", (["<b>"] * 32, "conv", None), "z must be a number, got '<b>'"),
+    ("/vae_decode", ("abc", "conv", None), "z must be a list"),
+    ("/vae_decode", ([0.0] * 32, "conv", 10), "unknown digit '10'"),
     ("/diffusion_sample", ("", "", 2, 4.0, 0, "mini-sd"), "prompt"),
     ("/diffusion_sample", ("x" * 10_000, "", 2, 4.0, 0, "mini-sd"), "10000 characters"),
     ("/diffusion_sample", ("a cat", "", 2, 4.0, 0, "stabilityai/another-model"), "choose one of"),
     ("/text_sample", ("x" * 10_001, "gpt-shakespeare", 5, 0.8, 0, 1.0, 0), "10001 characters"),
     ("/text_sample", ("a", "../../etc", 5, 0.8, 0, 1.0, 0), "choose one of"),
+    ("/text_next", ("a", "../../etc"), "choose one of"),
+    ("/text_next", ("x" * 10_001,), "10001 characters"),
     ("/train", ("gan", "nope", 5, 0), "choose one of"),
     ("/train", ("evil", "mlp", 5, 0), "choose one of"),
 ]
@@ -124,10 +196,20 @@ def png(width, height):
     ],
     ids=["text named .png", "empty file", "20,000 x 20,000", "empty drawing", "truncated"],
 )
-def test_a_bad_picture_gets_a_clear_sentence(client, tmp_path, content, sentence):
+@pytest.mark.parametrize(
+    "endpoint, arguments",
+    [
+        ("/vae_reconstruct", ("conv",)),
+        ("/vae_encode", ("conv", None)),
+        ("/vae_denoise", ("gaussian", 0.4, 0)),
+        ("/vae_anomaly", ("conv",)),
+        ("/gan_verdict", ("dcgan",)),
+    ],
+)
+def test_a_bad_picture_gets_a_clear_sentence(client, tmp_path, endpoint, arguments, content, sentence):
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(AppError, match=sentence):
-        client.predict(handle_file(tmp_path / "bad.png"), "conv", api_name="/vae_reconstruct")
+        client.predict(handle_file(tmp_path / "bad.png"), *arguments, api_name=endpoint)
 
 
 def test_an_upload_of_50_mb_is_refused_and_the_page_goes_on(client, tmp_path):

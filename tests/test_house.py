@@ -56,7 +56,7 @@ def test_nothing_trusts_remote_code_unpickles_or_evaluates():
 @pytest.mark.parametrize("name", TABS)
 def test_one_word_names_the_family_its_tab_its_tests_and_its_weights(name):
     assert (ROOT / "genkit" / name / "__init__.py").exists()
-    assert (ROOT / "demos" / f"{name}.py").exists()
+    assert (ROOT / "demos" / f"{name}.py").exists() or (ROOT / "demos" / name / "__init__.py").exists()
     assert (ROOT / "tests" / f"test_{name}.py").exists()
     assert {folder.name for folder in (ROOT / "weights" / name).iterdir()} == set(genkit.family(name).VARIANTS)
 

@@ -6,6 +6,8 @@ from urllib.parse import urlparse
 import pytest
 from playwright.sync_api import expect
 
+from genkit import labels
+
 WORDS = {
     "en-US": {
         "gan": "Make digits",
@@ -49,6 +51,34 @@ def test_a_tab_opens_with_a_result_and_its_main_button_makes_another(visit, tab,
         timeout=LONG,
     )
     expect(made(page, tab, locale)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "locale, sentence", [("en-US", "digits must be some of 0123456789, got 'a<b>c'"), ("zh-CN", "只能由 0123456789 组成，收到的是“a<b>c”")]
+)
+def test_what_is_no_digit_gets_a_clear_sentence_in_place_of_digits(visit, locale, sentence):
+    page = visit("/?tab=gan", locale=locale)
+    expect(made(page, "gan", locale)).to_be_visible(timeout=LONG)
+    field = page.get_by_label("Digits to make" if locale == "en-US" else "要生成的数字")
+    field.fill("a<b>c")
+    page.get_by_role("button", name=WORDS[locale]["gan"], exact=True).click()
+    expect(page.locator("#gan-result .warn").get_by_text(sentence)).to_be_visible()
+    field.fill("42")
+    field.press("Enter")
+    expect(page.locator("#gan-result .wall a")).to_have_count(20)
+
+
+def test_a_click_and_the_enter_key_download_the_png_of_a_digit_with_its_mark(visit, tmp_path):
+    page = visit("/?tab=gan")
+    expect(made(page, "gan", "en-US")).to_be_visible(timeout=LONG)
+    for index, get in ((3, lambda link: link.click()), (8, lambda link: link.press("Enter"))):
+        link = page.locator("#gan-result .wall a").nth(index)
+        with page.expect_download() as coming:
+            get(link)
+        coming.value.save_as(tmp_path / "digit.png")
+        mark = labels.read(tmp_path / "digit.png")
+        assert coming.value.suggested_filename == f"{index}.png" and mark["seed"] == 7 and mark["settings"]["index"] == index
+        assert link.evaluate("link => link.href === link.querySelector('img').src")
 
 
 @pytest.mark.parametrize("locale", WORDS)
@@ -142,11 +172,7 @@ def test_stopping_a_text_frees_its_place(visit):
     expect(made(page, "text", "en-US")).to_be_visible()
     page.get_by_label("Your beginning").fill("JULIET:")
     page.get_by_label("number input for Length, tokens").fill("10")
-    for _ in range(20):  # a click before the server has answered the Stop counts as a double click
-        page.get_by_role("button", name="Write on").click()
-        page.wait_for_timeout(1000)
-        if "JULIET:" in page.locator("#text-result .yours").inner_text():
-            break
+    page.get_by_role("button", name="Write on").click()
     expect(page.locator("#text-result .yours")).to_have_text("JULIET:")
     expect(page.locator("#text-result .cursor")).to_have_count(0)
 

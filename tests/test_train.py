@@ -88,7 +88,7 @@ def test_going_on_with_other_settings_is_refused(whole, capsys):
     ("arguments", "said"),
     [
         (["gna", "mlp"], "unknown family 'gna'; choose one of: gan, vae, diffusion, text, classifier"),
-        (["gan", "dcgna"], "unknown gan variant 'dcgna'; choose one of: mlp, dcgan"),
+        (["gan", "dcgna"], "unknown gan variant 'dcgna'; choose one of: dcgan, unconditional, mlp, wgan-gp, style, student"),
         (["gan", "mlp", "--device", "tpu"], "unknown device 'tpu'; choose one of: auto, cpu, cuda, mps"),
         (["gan", "mlp", "--corpus", "tang"], "--corpus is for the text family only"),
     ],
