@@ -90,7 +90,7 @@ def named(each) -> str:
     return escape(visible(each.text)) or both("the end", "结束")
 
 
-def build(parts: dict) -> None:
+def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     gr.HTML(note(*LESSON))
     controls = {name: parts[name] for name in ("prompt", "model", "temperature", "top_k", "top_p", "repetition_penalty")}
     result = answer("text-next", look, empty("Type a beginning, or move a slider.", "请输入开头，或拖动滑块。"), elem_id="text-next", js=UNFOLDED + BRANCH)
