@@ -180,6 +180,10 @@ def test_each_piece_says_how_much_it_surprised_the_model(model):
     assert write(model, "def ", max_new_tokens=6, temperature=1.5, seed=4) == "".join(piece for piece, _ in made)
 
 
+def test_token_ids_are_continued_like_the_text_that_they_are_of(model):
+    assert write(model, text.fit(model, "def ")[0], temperature=0) == write(model, "def ", temperature=0)
+
+
 def test_the_list_shows_what_cannot_be_seen_and_escapes_what_could_be_markup():
     candidates = (Candidate(1, " ", 0.5, 0.7), Candidate(2, "<b>", 0.2, 0.0), Candidate(3, "\ufffd", 0.1, 0.1), Candidate(4, "", 0.0004, 0.0))
     shown = chances.listed(Chances(candidates, 2, 1.5, 9))

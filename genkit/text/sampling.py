@@ -17,7 +17,7 @@ from genkit.core import Problem
 FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
 
 
-def sample(model, prompt: str, **settings) -> Iterator[str]:
+def sample(model, prompt: str | list[int], **settings) -> Iterator[str]:
     """The continuation of `prompt`, or a chat model's answer to it, so far; it grows with every token and the last one is whole. Settings: those of pieces()."""
     written = ""
     for piece, _ in pieces(model, prompt, **settings):
@@ -27,14 +27,16 @@ def sample(model, prompt: str, **settings) -> Iterator[str]:
         yield ""
 
 
-def pieces(model, prompt: str, *, max_new_tokens=200, temperature=0.8, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0) -> Iterator[tuple[str, float]]:
+def pieces(
+    model, prompt: str | list[int], *, max_new_tokens=200, temperature=0.8, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0
+) -> Iterator[tuple[str, float]]:
     """The continuation piece by piece, a token or as many as make whole characters, each with its surprise in bits: -log2 of what the model itself gave it.
 
-    temperature 0 takes the likeliest token; top_k 0, top_p 1 and repetition_penalty 1 change nothing. Closing the iterator stops the computing.
+    prompt: text, which fit() makes token ids of, or the ids themselves. temperature 0 takes the likeliest token; top_k 0, top_p 1 and repetition_penalty 1 change nothing. Closing the iterator stops the computing.
     Raises Problem for a prompt that is no text, or an empty one to a chat model.
     """
     max_new_tokens, settings = core.number(max_new_tokens, 0, 10**6, "max_new_tokens", whole=True), checked(temperature, top_k, top_p, repetition_penalty)
-    ids, _ = fit(model, prompt)
+    ids = prompt if isinstance(prompt, list) else fit(model, prompt)[0]
     rng, ends, written, said, bits, cache, feed = core.seeded(seed), _ends(model), [], "", 0.0, None, ids
     for _ in range(max_new_tokens):
         if cache is not None and cache.get_seq_length() >= context_length(model):
