@@ -1,11 +1,13 @@
 """mini-sd and the digits variant: data, training, folders, drawing; and every pipeline class of the catalogue, tiny and random."""
 
 import dataclasses
+import itertools
 import json
 import random
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -221,15 +223,50 @@ def test_a_seed_names_a_picture_also_in_another_process(folder):
     assert done.stdout.strip().endswith(hashlib.sha256(here[0]).hexdigest())
 
 
-def test_what_is_drawn_at_the_same_time_is_what_is_drawn_alone(pipe):
-    def draw(prompt):
-        return list(diffusion.sample(pipe, prompt, num_inference_steps=6, seed=4))[-1].image.tobytes()
+# with the shipped weights, of which a mix-up of prompts, seeds or schedulers makes another picture altogether
+TOGETHER = [
+    {"prompt": "a cat on a blue background", "seed": 4, "num_inference_steps": 6},
+    {"prompt": "two red apples", "seed": 4, "num_inference_steps": 6},
+    {"prompt": "a cat on a blue background", "seed": 5, "num_inference_steps": 6},
+    {"prompt": "一只熊猫，黄色背景", "seed": 4, "num_inference_steps": 9, "guidance_scale": 7},
+]
 
+
+def test_what_is_drawn_at_the_same_time_is_what_is_drawn_alone():
     from concurrent.futures import ThreadPoolExecutor
 
-    alone = [draw("a cat"), draw("a dog")]
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(draw, ["a cat", "a dog"])) == alone
+    pipe = diffusion.load("mini-sd")
+
+    def draw(settings):
+        return np.asarray(list(diffusion.sample(pipe, **settings))[-1].image, int)
+
+    alone = [draw(settings) for settings in TOGETHER]
+    with ThreadPoolExecutor(len(TOGETHER)) as pool:
+        together = list(pool.map(draw, TOGETHER))
+    apart = min(np.abs(one - other).mean() for one, other in itertools.combinations(alone, 2))
+    assert max(np.abs(one - other).mean() for one, other in zip(alone, together, strict=True)) < 0.1 < apart / 50, apart
+
+
+def test_prompts_that_are_read_at_the_same_time_keep_each_its_padding(pipe, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    kind = type(pipe.tokenizer)
+    adjust = kind.set_truncation_and_padding
+
+    def slowly(self, *args, **options):
+        adjust(self, *args, **options)
+        time.sleep(0.01)  # long enough for the other threads to come in between
+
+    monkeypatch.setattr(kind, "set_truncation_and_padding", slowly)
+    seen, encode = [], type(pipe.text_encoder).forward
+    monkeypatch.setattr(type(pipe.text_encoder), "forward", lambda self, ids, *args, **options: seen.append(ids.shape) or encode(self, ids, *args, **options))
+
+    def draw(prompt):
+        return list(diffusion.sample(pipe, prompt, num_inference_steps=1))[-1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(draw, ["a cat", "a dog", "一只猫", "a red apple and a green heart"] * 2))) == 8
+    assert set(seen) == {(1, 32)}
 
 
 def test_closing_the_generator_stops_the_drawing(pipe, monkeypatch):
@@ -240,8 +277,6 @@ def test_closing_the_generator_stops_the_drawing(pipe, monkeypatch):
     drawing.close()
     stopped = len(calls)
     assert stopped < 100
-    import time
-
     time.sleep(0.2)
     assert len(calls) == stopped
 

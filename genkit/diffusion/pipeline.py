@@ -115,7 +115,7 @@ def _place(pipe, device: torch.device):
     else:
         pipe.enable_sequential_cpu_offload()
     pipe.turn = threading.Lock()  # its parts come and go: one picture at a time
-    return pipe
+    return _read_in_turn(pipe)
 
 
 def save(pipe: DiffusionPipeline, path) -> None:
@@ -154,9 +154,10 @@ def sample(pipe, prompt: str, *, negative_prompt: str = "", num_inference_steps:
 
         yield from pixel.sample(pipe, prompt, steps, guidance, seed)
         return
+    mine = _own(pipe)
     for text in (prompt, negative_prompt):
-        _check_length(pipe, text)
-    yield from _background(lambda report: _draw(_own(pipe), prompt, negative_prompt, steps, guidance, seed, report))
+        _check_length(mine, text)
+    yield from _background(lambda report: _draw(mine, prompt, negative_prompt, steps, guidance, seed, report))
 
 
 def defaults(pipe) -> dict:
@@ -183,12 +184,42 @@ def _check_length(pipe, text: str) -> None:
 
 
 def _own(pipe):
-    """The same networks with a scheduler of one's own: it keeps the place in the trajectory, and visitors share the pipeline."""
+    """The same networks for one visitor of many: a scheduler of one's own, which keeps the place in the trajectory, and tokenizers read in turn."""
     if hasattr(pipe, "turn"):  # drawn with by one at a time
         return pipe
     mine = copy.copy(pipe)
     mine.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-    return mine
+    return _read_in_turn(mine)
+
+
+def _read_in_turn(pipe):
+    """The pipeline, its tokenizers now safe to be called from many threads."""
+    for name, part in pipe.components.items():
+        if name.startswith("tokenizer") and part is not None and not isinstance(part, _InTurn):
+            setattr(pipe, name, _InTurn(part))
+    return pipe
+
+
+class _InTurn:
+    """A tokenizer that one thread at a time calls.
+
+    It sets its padding and truncation and only then reads: with another thread's call in between, a prompt is padded as that one wished.
+    """
+
+    _turn = threading.Lock()
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+
+    def __call__(self, *args, **options):
+        with self._turn:
+            return self._tokenizer(*args, **options)
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = getattr(self._tokenizer, name)
+        return _InTurn(found) if callable(found) else found
 
 
 class _Closed(BaseException):
@@ -196,9 +227,12 @@ class _Closed(BaseException):
 
 
 def _background(draw: Callable) -> Iterator[Step]:
-    """Run draw(report) in a thread and yield what it reports; once the generator is closed, report() raises there."""
+    """Run draw(report) in a thread and yield what it reports; once the generator is closed, report() raises there.
+
+    It computes with as many cores as every other picture, whatever runs beside it: the order of a sum depends on that, and so its last digit.
+    """
     reports: queue.Queue = queue.Queue()
-    closed, end = threading.Event(), object()
+    closed, end, cores = threading.Event(), object(), torch.get_num_threads()
 
     def report(step=None):
         if closed.is_set():
@@ -208,6 +242,7 @@ def _background(draw: Callable) -> Iterator[Step]:
 
     def work():
         try:
+            torch.set_num_threads(cores)  # a new thread asks MKL otherwise, which may think of the load
             draw(report)
             reports.put(end)
         except BaseException as error:  # handed to whoever waits for the picture
