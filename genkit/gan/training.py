@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from collections.abc import Iterator
 
 import torch
@@ -18,6 +17,7 @@ from genkit.gan.doctor import Exam
 from genkit.gan.losses import PENALTIES, loss_d, loss_g
 from genkit.gan.model import GAN, load, sample
 from genkit.gan.quality import examine
+from genkit.stopwatch import Stopwatch
 
 PENALTY_EVERY = 4  # steps between two penalties r1: it changes slowly and costs as much as the step. Karras et al. 2020, section 3.1
 
@@ -51,48 +51,11 @@ def train(
             core.keep(acc, checkpoint, step + 1)
             if exams and (step + 1) // exams > exam.step // exams:
                 exam = examine(game.shown, step + 1, means(metrics))
-            event = game.event(step + 1, steps, metrics, seed, exam and watch.told(exam))
+            event = game.event(step + 1, steps, metrics, seed, exam and watch.told(exam, exam.right >= 0.9 and exam.covered == 10))
             watch.rest()
             yield event
             watch.go()
             metrics = []
-
-
-class Stopwatch:
-    """The seconds that a training has taken, rests not counted, and the promise of how many it will take until digits are recognisable."""
-
-    CALIBRATION = 8, 58  # the promise is made from the seconds between these steps: the first ones are slow
-
-    def __init__(self, recognisable: int):
-        self.recognisable, self.seconds, self.since, self.steps = recognisable, 0.0, 0.0, 0
-        self.first = self.promised = self.arrived = None
-
-    def go(self) -> None:
-        self.since = time.perf_counter()
-
-    def rest(self) -> None:
-        self.seconds += time.perf_counter() - self.since
-        self.since = time.perf_counter()
-
-    def step(self, as_promised: bool) -> None:
-        """Count a step; a promise does not outlive a change of the rules it was made under."""
-        self.steps += 1
-        if not as_promised:
-            self.recognisable, self.promised = 0, None
-        if self.recognisable and self.steps in self.CALIBRATION:
-            self.rest()
-            if self.first is None:
-                self.first = self.seconds
-            else:
-                pace = (self.seconds - self.first) / (self.CALIBRATION[1] - self.CALIBRATION[0])
-                self.promised = self.seconds + pace * (self.recognisable - self.steps)
-
-    def told(self, exam: Exam) -> Exam:
-        """The exam with the time in it."""
-        self.rest()
-        if self.arrived is None and exam.right >= 0.9 and exam.covered == 10:
-            self.arrived = self.seconds
-        return dataclasses.replace(exam, seconds=self.seconds, promised=self.promised, arrived=self.arrived)
 
 
 def optimizer(name: str, parameters, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:

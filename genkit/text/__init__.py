@@ -49,5 +49,5 @@ PRETRAINED: dict[str, Remote] = {
 
 __getattr__ = core.lazily(__name__, {
     "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "pieces": "sampling", "fit": "sampling", "unknown": "sampling", "next_tokens": "chances",
-    "train": "training", "validation": "training", "report": "evaluate",
+    "train": "training", "validation": "training", "report": "evaluate", "read": "own", "pasted": "own", "clean": "own", "split": "own", "learn": "learning", "overfit": "learning",
 })  # fmt: skip

@@ -11,21 +11,23 @@ from genkit import core, corpora
 from genkit.text import VARIANTS
 from genkit.text.model import character_tokenizer, network
 from genkit.text.muon import Muon
+from genkit.text.own import Parts
 from genkit.text.sampling import sample
 
 WARM_UP = 0.05  # of the steps
+SHOWN = 160  # tokens of the samples
 
 
 def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, corpus=None) -> Iterator[core.Event]:
-    """Learn the variant's corpus, or another one of corpora.FILES. metrics: loss and loss_val, in nats per token.
+    """Learn the variant's corpus, or another one: a name in corpora.FILES, or the own.Parts of any text. metrics: loss and loss_val, in nats per token.
 
     A run resumed from `checkpoint` equals an unbroken one. Raises Problem for an unknown variant or corpus, or where the corpus is not to be had.
     """
     config = core.pick(VARIANTS, variant, "text variant", "文本变体")
     steps, every, batch_size, lr = steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr
-    text = corpora.corpus(corpus or config.corpus, download)
-    tokenizer = character_tokenizer(text, config.vocab_size)
-    learn, held_out = (encode(tokenizer, part) for part in corpora.split(text))
+    known, *parts = _parts(corpus or config.corpus, download)
+    tokenizer = character_tokenizer(known, config.vocab_size)
+    learn, held_out = (encode(tokenizer, part) for part in parts)
     acc = core.accelerator()
     model = core.build(lambda: network(config, tokenizer), seed)
     model, *optimizers = acc.prepare(model, *_optimizers(model, lr))
@@ -38,6 +40,14 @@ def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, see
             core.keep(acc, checkpoint, step + 1)
             yield _event(acc, model, step + 1, steps, losses, held_out, seed)
             losses = []
+
+
+def _parts(corpus: str | Parts, download: bool) -> tuple[str, str, str]:
+    """What the alphabet is taken from, what is learnt, and what is validated on."""
+    if isinstance(corpus, Parts):
+        return corpus.learn + "\n", corpus.learn, corpus.validate  # a text begins after a line end, also where it has none
+    text = corpora.corpus(corpus, download)
+    return text, *corpora.split(text)
 
 
 def encode(tokenizer, text: str) -> torch.Tensor:
@@ -97,5 +107,5 @@ def validation(model, ids: torch.Tensor, most: int | None = None) -> float:
 def _event(acc, model, step: int, steps: int, losses: list[torch.Tensor], held_out: torch.Tensor, seed: int) -> core.Event:
     plain = acc.unwrap_model(model).eval()
     metrics = {"loss": torch.stack(losses).mean().item(), "loss_val": validation(plain, held_out, most=16)} if losses else {}
-    *_, preview = sample(plain, "", max_new_tokens=160, seed=seed)
+    *_, preview = sample(plain, "", max_new_tokens=SHOWN, seed=seed)
     return core.Event(step, steps, metrics, plain, preview)
