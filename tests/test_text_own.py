@@ -99,7 +99,8 @@ MESSY = "\ufeffA line of twenty letters.\r\nROMEO:\r\rROMEO:\n\n\nA line of twen
 
 def test_every_step_of_the_cleaning_counts_what_it_did():
     cleaned = own.clean(MESSY)
-    assert cleaned.text == "A line of twenty letters.\nROMEO:\n\ncafé\nJULIET:\nROMEO:\n"  # the second ROMEO comes after empty lines, the third after a line that went
+    # the second ROMEO comes after empty lines, the third after a line that went
+    assert cleaned.text == "A line of twenty letters.\nROMEO:\n\ncafé\nJULIET:\nROMEO:\n"
     assert cleaned.changed == {"ends": 4, "controls": 3, "unicode": 1, "repeated": 3, "empty": 4}
     assert (cleaned.before.controls, cleaned.after.controls) == (3, 0)
     assert cleaned.before == own.Counts(len(MESSY), 13, 5, 3, 3, len(set(MESSY)))
