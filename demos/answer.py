@@ -28,12 +28,25 @@ const answer = async (question) => {
   } catch (error) {}
   return FAILED;
 };
+// what has an id keeps its focus and its scroll, and stays open
+const held = () => {
+  const focus = place.contains(document.activeElement) && document.activeElement.id;
+  const open = [...place.querySelectorAll('details[open][id]')].map((each) => each.id);
+  const scrolled = [...place.querySelectorAll('[id]')].filter((each) => each.scrollTop).map((each) => [each.id, each.scrollTop]);
+  const now = (id) => (id ? place.querySelector('#' + CSS.escape(id)) : null);
+  return () => {
+    open.forEach((id) => now(id)?.setAttribute('open', ''));
+    scrolled.forEach(([id, top]) => { if (now(id)) now(id).scrollTop = top; });
+    now(focus)?.focus({preventScroll: true});
+  };
+};
 const ask = async () => {
   if (busy) return;
   busy = true; place.setAttribute('aria-busy', 'true');
   while (answered !== props.value) {
     const asked = props.value;
-    place.innerHTML = typeof asked === 'string' ? asked : await answer(asked);
+    const given = typeof asked === 'string' ? asked : await answer(asked), restore = held();
+    place.innerHTML = given; restore();
     answered = asked;
   }
   busy = false; place.removeAttribute('aria-busy');

@@ -27,6 +27,7 @@ ENDPOINTS = {
     "/diffusion_sample",
     "/text_sample",
     "/text_next",
+    "/text_attention",
     "/train",
 }
 
@@ -131,6 +132,16 @@ def test_text_next_gives_the_likeliest_tokens_before_and_after_the_settings(clie
     assert sum(each["drawn"] for each in found["tokens"]) == pytest.approx(1) and found["tokens"][0]["model"] > found["tokens"][4]["model"] > 0
 
 
+def test_text_attention_gives_a_row_for_each_token_which_sums_to_1_and_never_looks_ahead(client):
+    found = client.predict("ROMEO:", "gpt-shakespeare", 1, 2, api_name="/text_attention")
+    assert "".join(found["tokens"]) == "\nROMEO:" and (found["layers"], found["heads"], found["cut"]) == (4, 6, 0)
+    assert [sum(row) for row in found["attention"]] == pytest.approx([1] * 7, abs=2e-3) and all(
+        not any(row[place + 1 :]) for place, row in enumerate(found["attention"])
+    )
+    long = client.predict("x" * 1000, "gpt-tang", 0, -1, api_name="/text_attention")
+    assert len(long["attention"]) == 128 and long["cut"] == 1000 - 127
+
+
 def test_text_sample_streams_and_repeats_itself_for_a_seed(client):
     job = client.submit("ROMEO:", "gpt-shakespeare", 60, 0.8, 0, 1.0, 7, api_name="/text_sample")
     answer = job.result(timeout=120)
@@ -167,6 +178,8 @@ REFUSED = [
     ("/text_sample", ("x" * 10_001, "gpt-shakespeare", 5, 0.8, 0, 1.0, 0), "10001 characters"),
     ("/text_sample", ("a", "../../etc", 5, 0.8, 0, 1.0, 0), "choose one of"),
     ("/text_next", ("a", "../../etc"), "choose one of"),
+    ("/text_attention", ("a", "../../etc"), "choose one of"),
+    ("/text_attention", ("x" * 10_001,), "10001 characters"),
     ("/text_next", ("x" * 10_001,), "10001 characters"),
     ("/train", ("gan", "nope", 5, 0), "choose one of"),
     ("/train", ("evil", "mlp", 5, 0), "choose one of"),

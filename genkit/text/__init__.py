@@ -50,4 +50,5 @@ PRETRAINED: dict[str, Remote] = {
 __getattr__ = core.lazily(__name__, {
     "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "pieces": "sampling", "fit": "sampling", "unknown": "sampling", "next_tokens": "chances",
     "train": "training", "validation": "training", "report": "evaluate", "read": "own", "pasted": "own", "clean": "own", "split": "own", "learn": "learning", "overfit": "learning",
+    "reading": "tokens", "ways": "why", "look": "why", "attended": "why", "attributions": "why", "heads_of": "why", "habits": "why", "picture": "why",
 })  # fmt: skip

@@ -116,14 +116,18 @@ def fit(model, prompt: str) -> tuple[list[int], int]:
     prompt, tokenizer, room = clean(prompt), model.tokenizer, _room(model)
     if tokenizer.chat_template and not prompt.strip():
         raise Problem("the prompt is empty; write a question or a task", "提示为空；请写一个问题或任务")
-    wrap = _chat if tokenizer.chat_template else _plain
-    ids, cut = wrap(model, prompt), 0
+    ids, cut = wrapped(model, prompt), 0
     if len(ids) > room:
         offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-        keep = room - len(wrap(model, ""))  # what the template and the beginning-of-text token leave
+        keep = room - len(wrapped(model, ""))  # what the template and the beginning-of-text token leave
         cut = offsets[-keep][0]
-        ids = wrap(model, prompt[cut:])
+        ids = wrapped(model, prompt[cut:])
     return ids, cut
+
+
+def wrapped(model, prompt: str) -> list[int]:
+    """The token ids of a prompt of any length: a chat model's template around it, another's beginning-of-text token before it."""
+    return (_chat if model.tokenizer.chat_template else _plain)(model, prompt)
 
 
 def _chat(model, prompt: str) -> list[int]:

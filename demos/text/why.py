@@ -1,0 +1,299 @@
+"""Why this token? The text with what the model looked back at, the tokens it is made of, and their bytes. A click on a token asks about that one."""
+
+import asyncio
+import base64
+import io
+import json
+import math
+
+import gradio as gr
+
+from demos.answer import answer
+from demos.i18n import both, escape, told
+from demos.pieces import empty, note, refused
+from demos.text.write import checked, percent, visible
+from genkit import models, text
+from genkit.core import Problem, number
+
+TITLE = ("Why this token?", "为什么是这个词元？")
+LESSON = (
+    "A token is not chosen out of nothing. Click any token of the text, or walk with the arrow keys, to see what the model had in view when it decided on it.",
+    "词元不是凭空选出来的。点文本中的任何一个词元，或用方向键移动，看看模型决定它的时候眼里有什么。",
+)
+HOW = {
+    "attention": ("Where it looked: attention", "它看向哪里：注意力"),
+    "gradient": ("What moved it: gradient × input", "什么推动了它：梯度 × 输入"),
+}
+MEANT = {
+    "attention": (
+        "In every layer, each head divides one whole glance among the tokens so far. A head that has nothing to look for often rests on the very first token. Attention says where a head reads, not what it makes of it.",
+        "在每一层里，每个注意力头把一份完整的目光分给已有的词元。无事可找的头常常停在最前面的词元上。注意力说明它从哪里读取，不说明它读出了什么。",
+    ),
+    "gradient": (
+        "How much the chosen token's score would change with each earlier token, times that token itself. Orange spoke for it (+), teal spoke against it (−).",
+        "每个在前的词元对所选词元得分的影响（梯度乘以输入）。橙色是支持（+），青色是反对（−）。",
+    ),
+}
+MOST = {"attention": ("Looked back at, most of all", "最主要看向"), "gradient": ("Moved it most", "推动最大的")}
+THUMB = 64  # pixels
+TOP = 5
+TEXT = "The text, token by token; arrow keys choose one · 文本的各个词元；用方向键选择"
+LEAST = 0.001  # a share below it is not listed
+# the text to explain: the prompt, and what was written after it if that is still about this prompt. Nothing is asked while nobody can see the answer.
+ASKED = """(now, prompt, model) => {
+  if (!document.querySelector('#text-why-result')?.offsetParent || document.querySelector('#text-result .cursor')) return now;
+  const shown = document.querySelector('#text-result .tokens'), mine = shown && shown.firstElementChild.textContent === prompt;
+  const written = mine ? [...shown.children].slice(1).map((span) => span.textContent).join('') : '';
+  if (now && now.prompt === prompt && now.written === written && now.model === model) return now;
+  const view = now && now.model === model ? {how: now.how, layer: now.layer, head: now.head} : {how: '', layer: -1, head: -1};
+  return {prompt, written, model, ...view, at: -1};
+}"""
+WALK = """
+const pose = (change) => { if (typeof props.value === 'object') { props.value = {...props.value, ...change}; ask(); } };
+element.addEventListener('click', (event) => {
+  const map = event.target.closest('.glance img');
+  if (map) pose({at: 1 + Math.floor(map.dataset.rows * event.offsetY / map.clientHeight)});
+  const pick = event.target.closest('[data-ask]');
+  if (pick) pose(JSON.parse(pick.dataset.ask));
+});
+element.addEventListener('keydown', (event) => {
+  if (event.target.getAttribute('role') !== 'option') return;
+  const all = [...event.target.parentElement.querySelectorAll('[data-ask]')], here = all.indexOf(event.target);
+  const to = {ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: all.length - 1, Enter: here, ' ': here}[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  const next = all[Math.max(0, Math.min(all.length - 1, to))];
+  next.focus(); pose(JSON.parse(next.dataset.ask));
+});
+const show = () => {
+  const box = place.querySelector('.passage'), chosen = place.querySelector('.passage [aria-selected="true"]');
+  if (!chosen) return;
+  const outside = chosen.getBoundingClientRect(), inside = box.getBoundingClientRect();
+  if (outside.bottom > inside.bottom) box.scrollTop += outside.bottom - inside.bottom + 20;
+  if (outside.top < inside.top) box.scrollTop += outside.top - inside.top - 40;
+};
+new MutationObserver(show).observe(place, {childList: true});
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && trigger('ready'), {rootMargin: '4000px'}).observe(place);
+"""
+
+
+# --- what is asked
+
+
+async def explain(prompt, written, model, how, layer, head, at) -> str:
+    """The section's HTML. It runs while somebody types: a problem stands in its place."""
+    try:
+        return await asyncio.to_thread(explained, prompt, written, model, how, layer, head, at)
+    except Problem as problem:
+        return refused(problem)
+
+
+def explained(prompt, written, model, how, layer, head, at) -> str:
+    """Everything about one token of a text. at: its place; 0 or less: what comes next."""
+    prompt, written = checked(prompt, model), checked(written, model)
+    layer, head = (number(value, -1, 10**4, name, whole=True) for value, name in ((layer, "layer"), (head, "head")))
+    with models.guarded():
+        network = models.use("text", model)
+        seen, ways = text.reading(network, prompt, written), text.ways(network)
+        known, last = text.look(network, seen.ids), len(seen.ids)
+        at, how = number(at, -1, last, "at", whole=True), how if how in ways else ways[0]
+        at = last if at < 1 else at
+        shares, aside = VIEWS[how](network, seen, known, at, layer, head)
+        said = verdict(network, seen, known, at)
+    choice = buttons([(both(*HOW[way]), {"how": way}, way == how) for way in ways], ("How to ask", "怎样提问")) if len(ways) > 1 else ""
+    left = f"<div>{passage(seen, shares, at)}{most(seen, shares, at, MOST[how])}</div>"
+    return f'{left_out(seen)}{choice}{note(*MEANT[how])}{said}<div class="why">{left}{aside}</div>{tokeniser(seen)}'
+
+
+def found_by(prompt, model, layer, head):
+    """The text.Attended of a prompt."""
+    prompt = checked(prompt, model)
+    with models.guarded():
+        return text.attended(models.use("text", model), prompt, layer, head)
+
+
+def text_attention(text: str, model: str = "gpt-shakespeare", layer: int = 0, head: int = -1) -> dict:
+    """Where a transformer looked while it read a text: {"tokens", "layers", "heads", "cut", "attention"}.
+
+    tokens: what it read, at most 256; layer: 0 to layers - 1; head: 0 to heads - 1, -1 is the mean of all; cut: characters at the beginning that were left out;
+    attention: a row for each token, the share of every token in what it was given there; each row sums to 1, and nothing looks ahead.
+    """
+    found = found_by(text, model, layer, head)
+    rows = [[round(share, 5) for share in row] for row in found.weights.tolist()]
+    tokens = [token.text or f"{token.whole}[{token.part}/{token.parts}]" for token in found.reading.tokens]
+    return {"tokens": tokens, "layers": found.layers, "heads": found.heads, "cut": found.reading.cut, "attention": rows}
+
+
+# --- a view for each way to ask: the share of every token before `at`, and what stands beside the text (HTML)
+
+
+def attention(network, seen, known, at: int, layer: int, head: int) -> tuple[list[float], str]:
+    weights = known.attention
+    layers, heads = weights.shape[:2]
+    layer, head = layers // 2 if layer < 0 else min(layer, layers - 1), min(head, heads - 1)
+    chosen = text.heads_of(weights, layer, head)
+    stack = buttons([(str(each + 1), {"layer": each}, each == layer) for each in range(layers)], ("Layer; 1 is next to the text", "层；第 1 层紧挨文本"))
+    small = [png(text.picture(text.heads_of(weights, layer, each), THUMB)) for each in range(-1, heads)]
+    names = [both("all", "平均"), *(str(each + 1) for each in range(heads))]
+    crown = buttons(
+        [(f'<img alt="" src="{image}">{name}', {"head": each - 1}, each - 1 == head) for each, (image, name) in enumerate(zip(small, names, strict=True))],
+        ("Head of this layer; “all” is their mean", "该层的注意力头；“平均”是所有头的均值"),
+    )
+    return chosen[at - 1, :at].tolist(), f"<div>{stack}{crown}{glance(chosen, at)}</div>"
+
+
+def gradient(network, seen, known, at: int, layer: int, head: int) -> tuple[list[float], str]:
+    pushes = text.attributions(network, seen.ids, at)
+    return (pushes / pushes.abs().sum().clamp(min=1e-12)).tolist(), ""
+
+
+VIEWS = {"attention": attention, "gradient": gradient}
+
+
+# --- the pieces
+
+
+def verdict(network, seen, known, at: int) -> str:
+    """What the model thought of the token at a place."""
+    chance, rank = float(known.chances[at]), int(known.ranks[at])
+    stands = called(seen.tokens[at - 1])
+    if at == len(seen.ids):
+        token = escape(visible(network.tokenizer.decode([known.following]))) or "…"
+        en = f"What comes next? Standing at {stands[0]}, the model finds “{token}” likeliest: {percent(chance)}."
+        zh = f"接下来是什么？在{stands[1]}处，模型认为最可能的是“{token}”：{percent(chance)}。"
+    else:
+        token, bits = called(seen.tokens[at]), f"{-math.log2(chance):.1f}" if chance else "∞"
+        en = f"{token[0]}: standing at {stands[0]}, the model gave it {percent(chance)}, number {rank + 1:,} on its list. Surprise: {bits} bits."
+        zh = f"{token[1]}：在{stands[1]}处，模型给它的机会是 {percent(chance)}，在它的列表中排第 {rank + 1:,}。意外程度：{bits} 比特。"
+    return f'<p class="verdict" role="status">{both(en, zh)}</p>'
+
+
+def called(token) -> tuple[str, str]:
+    """A token within a sentence, English and Chinese (HTML)."""
+    if token.parts > 1:
+        whole = escape(visible(token.whole)) or "�"
+        return f"part {token.part} of {token.parts} of “{whole}”", f"“{whole}”的第 {token.part}/{token.parts} 部分"
+    return (f"“{escape(visible(token.text)) or '�'}”",) * 2
+
+
+def passage(seen, shares: list[float], at: int) -> str:
+    """The text, token by token, shaded by the shares; a list in which one is chosen."""
+    options = [
+        option(place, drawn(token), f"{token.kind}{' part' if token.parts > 1 else ''}", shares[place : place + 1], at)
+        for place, token in enumerate(seen.tokens)
+    ]
+    ahead = option(len(seen.ids), both("next", "接下来"), "ahead", [], at)
+    return f'<div class="passage" role="listbox" tabindex="-1" aria-label="{TEXT}" id="why-text">{"".join(options)}{ahead}</div>'
+
+
+def option(place: int, shown: str, kind: str, share: list[float], at: int) -> str:
+    """One token to choose; the first has nothing before it that could explain it."""
+    state = f'id="why-{place}" tabindex="{0 if place == at else -1}" aria-selected="{"true" if place == at else "false"}" data-ask=\'{{"at": {place}}}\''
+    shade = f' style="--a:{100 * math.sqrt(abs(share[0])):.0f}" data-tip="{portion(share[0])}"' if share and abs(share[0]) >= LEAST else ""
+    return f'<span role="option" class="{kind}{" less" if shade and share[0] < 0 else ""}" {state if place else "aria-disabled=true"}{shade}>{shown}</span>'
+
+
+def drawn(token) -> str:
+    """A token as it stands in the text (HTML)."""
+    if token.parts > 1:
+        return f"{escape(token.whole) if token.part == 1 else ''}<small>{token.part}/{token.parts}</small>"
+    if token.kind == "special":
+        return escape(visible(token.text))
+    return escape(token.text).replace("\n", "⏎\n").replace("\t", "⇥") or "�"
+
+
+def portion(share: float) -> str:
+    """A share; only what spoke against has a sign."""
+    return f"−{percent(-share)}" if share < 0 else percent(share)
+
+
+def most(seen, shares: list[float], at: int, title: tuple[str, str]) -> str:
+    """The tokens with the largest shares, in words, and all of them for whoever wants to read on."""
+    order = sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
+    if not order:
+        return ""
+    largest = abs(shares[order[0]]) or 1
+    rows = "".join(
+        f'<li><b>{both(*called(seen.tokens[place]))}</b><i class="{"less" if shares[place] < 0 else ""}" style="--m:{100 * abs(shares[place]) / largest:.1f}%;--d:0%"></i>'
+        f"<span><b>{portion(shares[place])}</b>, {distance(at - 1 - place)}</span></li>"
+        for place in order[:TOP]
+    )
+    named = [(called(seen.tokens[place]), portion(shares[place])) for place in range(len(shares)) if abs(shares[place]) >= LEAST]
+    listed = [", ".join(f"{token[language]} {share}" for token, share in named) for language in (0, 1)]
+    rest = f'<details id="why-all"><summary>{both("Every token with 0.1 % or more, in order", "所有不小于 0.1 % 的词元，按顺序")}</summary><p>{both(*listed)}</p></details>'
+    return f'<h4>{both(*title)}</h4><ol class="chances looked">{rows}</ol>{rest}'
+
+
+def distance(back: int) -> str:
+    return both(f"{back} back", f"往回 {back} 个") if back else both("where it stood", "它所在处")
+
+
+def glance(weights, at: int) -> str:
+    """The whole matrix as a picture, and what it shows in words."""
+    spent, rows = text.habits(weights), len(weights)
+    said = note(
+        f"Each row is a token, each column what it looked at; the future, top right, cannot be seen. The line is the row above. On average over the text this spends {percent(spent['first'])} on the very first token, "
+        f"{percent(spent['before'])} on the one just before, {percent(spent['here'])} where it stands, and looks {spent['back']:.1f} tokens back.",
+        f"每一行是一个词元，每一列是它所看的对象；右上方是未来，看不到。横线标出所选的一行。整段文本平均：{percent(spent['first'])} 落在最前面的词元，"
+        f"{percent(spent['before'])} 落在前一个，{percent(spent['here'])} 落在自身，平均往回看 {spent['back']:.1f} 个词元。",
+    )
+    image = f'<img alt="" data-rows="{rows}" src="{png(text.picture(weights))}">'
+    return f'<div class="glance">{image}<i style="--y:{100 * (at - 0.5) / rows:.2f}%" aria-hidden="true"></i></div>{said}'
+
+
+def tokeniser(seen) -> str:
+    """The tokens with their numbers and bytes."""
+    split = sum(token.part == 1 and token.parts > 1 for token in seen.tokens)
+    strange = list(dict.fromkeys(token.text for token in seen.tokens if token.kind == "unknown"))
+    en, zh = f"{len(seen.tokens)} tokens.", f"共 {len(seen.tokens)} 个词元。"
+    if split:
+        en, zh = f"{en} {split} of the characters or groups are spread over several tokens, by their bytes.", f"{zh}其中 {split} 处字符按字节拆成了几个词元。"
+    warning = note(f"Never seen in training, all read as the same unknown token: {escape(' '.join(strange[:40]))}", f"训练中从未见过，都被读成同一个未知词元：{escape(' '.join(strange[:40]))}", warn=True) if strange else ""  # fmt: skip
+    items = "".join(
+        f'<li class="{token.kind}"><b>{chip(token)}</b><span>{token.id}</span><code>{token.bytes.hex(" ").upper()}</code></li>' for token in seen.tokens
+    )
+    title = both("What the model is given: tokens, their numbers, their bytes", "模型得到的是：词元、编号、字节")
+    return f'<h4>{title}</h4>{note(en, zh)}{warning}<ol class="bytes" id="why-bytes" tabindex="0" aria-label="Tokens · 词元">{items}</ol>'
+
+
+def chip(token) -> str:
+    if token.parts > 1:
+        return f"{escape(visible(token.whole)) or '�'} <small>{token.part}/{token.parts}</small>"
+    mark = both(" unknown", " 未知", "small") if token.kind == "unknown" else ""
+    return (escape(visible(token.text)) or "�") + mark
+
+
+def left_out(seen) -> str:
+    """That the beginning of a long text is not looked into, if so."""
+    if not seen.cut:
+        return ""
+    return note(
+        f"The first {seen.cut:,} characters were left out: this looks into the last {len(seen.ids)} tokens.",
+        f"开头的 {seen.cut:,} 个字符未计入：这里只看最后 {len(seen.ids)} 个词元。",
+        warn=True,
+    )
+
+
+def buttons(choices: list[tuple[str, dict, bool]], name: tuple[str, str]) -> str:
+    """A row of buttons of which one is pressed: (HTML, what a click changes about the question, pressed)."""
+    row = "".join(
+        f'<button type="button" id="why-{"-".join(map(str, *asked.items()))}" data-ask=\'{json.dumps(asked)}\' aria-pressed="{"true" if pressed else "false"}">{shown}</button>'
+        for shown, asked, pressed in choices
+    )
+    return f'<div class="picks" role="group" aria-label="{name[0]} · {name[1]}"><p>{both(*name)}</p>{row}</div>'
+
+
+def png(picture) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
+    gr.HTML(note(*LESSON))
+    result = answer("text-why", explain, empty("Looking back…", "正在回看……"), elem_id="text-why-result", js=WALK)
+    asked = {"fn": None, "inputs": [result, parts["prompt"], parts["model"]], "outputs": result, "js": ASKED, "queue": False, "api_visibility": "private"}
+    gr.on([parts["prompt"].change, parts["model"].change, parts["result"].change], trigger_mode="always_last", **asked)
+    result.ready(**asked)
+    gr.api(told(text_attention), api_name="text_attention", concurrency_limit=8)
+    parts["why_result"] = result
