@@ -106,6 +106,7 @@ def _run(module: ModuleType, args: argparse.Namespace, settings: dict, checkpoin
                 _write(checkpoint, event, args, {"family": args.family, "variant": args.variant, **settings, "seconds": round(seconds, 1)})
     if leads:
         out = Path(args.out or core.WEIGHTS / args.family / args.variant)
+        getattr(module, "record", lambda *_, **__: None)(event.model, args.variant, seconds, **settings)
         module.save(event.model, out)
         print(f"{event.steps} steps in {seconds / 60:.1f} minutes on {core.device()}; saved in {out}")
     if os.getenv("WORLD_SIZE", "1") != "1":

@@ -1,6 +1,6 @@
 """Language models: given the tokens so far, how likely is each next one? Asked again and again, they write.
 
-Ours are small transformers of single characters; the pretrained ones are of sub-words.
+Ours read single characters, from mere counting to small transformers; the pretrained ones read sub-words.
 This file stays light: torch and transformers are imported when load, train, sample ... are first asked for.
 """
 
@@ -17,9 +17,12 @@ class Config:
     """One variant: its network and the recipe that its shipped weights were trained with."""
 
     corpus: str  # a name in corpora.FILES
+    arch: str = "gpt"  # a key of model.NETWORKS: ngram, hmm, lstm, gpt
     n_layer: int = 4
     n_head: int = 6
     n_embd: int = 192
+    n_states: int = 64  # of an hmm
+    order: int = 6  # of an ngram, which may be read with any other: text.of_order()
     context_length: int = 256  # tokens
     vocab_size: int = 5000  # at most: the most frequent characters; the others become <unk>
     end: str = ""  # the character that ends a text; "" goes on for ever
@@ -33,6 +36,7 @@ VARIANTS: dict[str, Config] = {
     "gpt-shakespeare": Config(corpus="shakespeare", steps=600),
     "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1000),
     "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
+    "ngram-shakespeare": Config(corpus="shakespeare", arch="ngram", steps=10, every=1),  # a step counts a tenth of the text
 }
 _FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
 PRETRAINED: dict[str, Remote] = {
@@ -51,4 +55,5 @@ __getattr__ = core.lazily(__name__, {
     "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "pieces": "sampling", "fit": "sampling", "unknown": "sampling", "next_tokens": "chances",
     "train": "training", "validation": "training", "report": "evaluate", "read": "own", "pasted": "own", "clean": "own", "split": "own", "learn": "learning", "overfit": "learning",
     "reading": "tokens", "ways": "why", "look": "why", "attended": "why", "attributions": "why", "heads_of": "why", "habits": "why", "picture": "why",
+    "record": "training", "of_order": "ngram",
 })  # fmt: skip

@@ -1,4 +1,4 @@
-"""A small transformer of characters in transformers' own format: a Llama (rotary positions, RMS norms, gated MLPs) with tied embeddings.
+"""Models of characters in transformers' own format. `gpt` is a small Llama (rotary positions, RMS norms, gated MLPs) with tied embeddings.
 
 Vaswani et al. 2017: https://arxiv.org/abs/1706.03762. Su et al. 2021 (rotary positions): https://arxiv.org/abs/2104.09864. Shazeer 2020 (gates): https://arxiv.org/abs/2002.05202.
 A model is a transformers model with its tokenizer as `model.tokenizer`. B batch, T tokens, V vocabulary.
@@ -19,6 +19,10 @@ from transformers.utils.logging import disable_progress_bar
 from genkit import core, folders
 from genkit.core import Problem
 from genkit.text import VARIANTS, Config
+from genkit.text.hmm import Hmm, HmmConfig
+from genkit.text.lstm import Lstm, LstmConfig
+from genkit.text.ngram import Ngram, NgramConfig
+from genkit.text.rung import Rung
 
 UNKNOWN = "<unk>"
 disable_progress_bar()  # the page and the command line have their own
@@ -34,41 +38,54 @@ def character_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=table, unk_token=UNKNOWN, clean_up_tokenization_spaces=False)
 
 
-def network(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def network(config: Config, tokenizer: PreTrainedTokenizerFast):
     """An untrained network for the tokens of `tokenizer`."""
     newline, end = (tokenizer.get_vocab().get(c) for c in ("\n", config.end))
-    model = LlamaForCausalLM(
+    ends = {"bos_token_id": newline, "eos_token_id": end}
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": config.context_length, "dtype": torch.float32}
+    model = NETWORKS[config.arch](config, **ends, **sizes)
+    model.generation_config = GenerationConfig(**ends, pad_token_id=newline, suppress_tokens=[tokenizer.unk_token_id])
+    model.tokenizer = tokenizer
+    return model
+
+
+def _gpt(config: Config, **options) -> LlamaForCausalLM:
+    return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer),
             hidden_size=config.n_embd,
             intermediate_size=config.n_embd * 8 // 96 * 32,  # 8/3: the gate is a third matrix, so as many parameters as two of 4 n_embd (Shazeer 2020)
             num_hidden_layers=config.n_layer,
             num_attention_heads=config.n_head,
-            max_position_embeddings=config.context_length,
             tie_word_embeddings=True,
-            bos_token_id=newline,
-            eos_token_id=end,
             pad_token_id=None,
-            dtype=torch.float32,
+            **options,
         )
     )
-    unknown = tokenizer.unk_token_id
-    model.generation_config = GenerationConfig(bos_token_id=newline, eos_token_id=end, pad_token_id=newline, suppress_tokens=[unknown])
-    model.tokenizer = tokenizer
-    return model
+
+
+NETWORKS = {
+    "gpt": _gpt,
+    "ngram": lambda config, **options: Ngram(NgramConfig(order=config.order, **options)),
+    "hmm": lambda config, **options: Hmm(HmmConfig(n_states=config.n_states, **options)),
+    "lstm": lambda config, **options: Lstm(LstmConfig(hidden_size=config.n_embd, num_hidden_layers=config.n_layer, **options)),
+}
 
 
 def save(model, path: Path | str) -> None:
     """Write a transformers folder that `pipeline("text-generation", path)` opens. Raises Problem for a full disk; no half folder stays behind.
 
-    Stored in half precision, half the bytes, but config.json says float32: that is what it is opened as, everywhere.
+    Numbers with a fraction are stored in half precision, half the bytes, but config.json says float32: that is what it is opened as, everywhere.
     """
     tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
     with folders.written(path) as folder:
         model.tokenizer.save_pretrained(folder)
         model.generation_config.save_pretrained(folder)
         model.config.save_pretrained(folder)
-        weights = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+        weights = {
+            name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
+            for name, tensor in model.state_dict().items()
+            if name not in tied
+        }
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -89,6 +106,8 @@ def load(source: Path | str):
         )
         if report["missing_keys"]:
             raise ValueError(f"no {min(report['missing_keys'])}")
+        if isinstance(model, Rung):
+            model.check()
     except Exception as error:  # transformers, tokenizers, safetensors and gguf each have their own
         if isinstance(error, MemoryError) or "memory" in str(error):  # too little of it: genkit.models knows what to do
             raise

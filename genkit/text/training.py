@@ -1,14 +1,16 @@
-"""Learning to predict the next token: cross-entropy, averaged over every position of every window. Dimensions as in model.py."""
+"""Learning to predict the next token: cross-entropy, averaged over every position of every window; or, without a gradient, by counting. Dimensions as in model.py."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 
 from genkit import core, corpora
-from genkit.text import VARIANTS
+from genkit.text import VARIANTS, hmm, ngram
 from genkit.text.model import character_tokenizer, network
 from genkit.text.muon import Muon
 from genkit.text.own import Parts
@@ -30,6 +32,10 @@ def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, see
     learn, held_out = (encode(tokenizer, part) for part in parts)
     acc = core.accelerator()
     model = core.build(lambda: network(config, tokenizer), seed)
+    if config.arch in COUNTING:
+        checkpoint = checkpoint if config.arch == "hmm" else None  # counting anew takes a second
+        yield from _counted(acc, model, COUNTING[config.arch](model, learn, steps, seed), steps, every, held_out, seed, checkpoint)
+        return
     model, *optimizers = acc.prepare(model, *_optimizers(model, lr))
     start, losses = core.resume(acc, checkpoint), []
     yield _event(acc, model, start, steps, losses, held_out, seed)
@@ -48,6 +54,54 @@ def _parts(corpus: str | Parts, download: bool) -> tuple[str, str, str]:
         return corpus.learn + "\n", corpus.learn, corpus.validate  # a text begins after a line end, also where it has none
     text = corpora.corpus(corpus, download)
     return text, *corpora.split(text)
+
+
+def _counted(acc, model, step, steps: int, every: int, held_out: torch.Tensor, seed: int, checkpoint) -> Iterator[core.Event]:
+    """A run without a gradient: step(i) is the i-th of the steps, and gives the loss before it."""
+    model = acc.prepare_model(model, evaluation_mode=True)  # each of several processes counts everything
+    start, losses = core.resume(acc, checkpoint), []
+    yield _event(acc, model, start, steps, losses, held_out, seed)
+    for i in range(start, steps):
+        losses.append(torch.tensor(step(i)))
+        if (i + 1) % every == 0 or i + 1 == steps:
+            core.keep(acc, checkpoint, i + 1)
+            yield _event(acc, model, i + 1, steps, losses, held_out, seed)
+            losses = []
+
+
+def _counting(model, learn: torch.Tensor, steps: int, seed: int):
+    """For an n-gram: a step counts one more equal part of learn (T,)."""
+
+    def step(i: int) -> float:
+        new = learn[len(learn) * i // steps : len(learn) * (i + 1) // steps]
+        loss = validation(model, new, most=16) if len(new) > 1 else math.nan
+        ngram.count(model, learn[: len(learn) * (i + 1) // steps])
+        return loss
+
+    return step
+
+
+def _baum_welch(model, learn: torch.Tensor, steps: int, seed: int):
+    """For a hidden Markov model: a step is an iteration over all windows of learn (T,)."""
+    length = min(model.config.max_position_embeddings, len(learn))
+    texts = learn[: len(learn) // length * length].view(-1, length)
+    hmm.begin(model, learn, core.seeded(seed))
+    return lambda i: hmm.improve(model, texts)
+
+
+COUNTING = {"ngram": _counting, "hmm": _baum_welch}
+
+
+def record(model, variant: str, seconds: float, *, corpus=None, **_) -> None:
+    """Write into model.config, and so into config.json: what training took, in seconds, and the loss on the whole last tenth of the corpus, in nats per character."""
+    *_, held_out = _parts(corpus or VARIANTS[variant].corpus, False)
+    if VARIANTS[variant].arch == "ngram":  # what went before was the curve: all that it needs is to count the whole text once
+        start = time.perf_counter()
+        ngram.count(model, model.corpus.clone())
+        model.index()
+        seconds = time.perf_counter() - start
+    model.config.trained_seconds = round(seconds, 1)
+    model.config.held_out_nats = round(validation(model, encode(model.tokenizer, held_out)), 4)
 
 
 def encode(tokenizer, text: str) -> torch.Tensor:
@@ -69,7 +123,9 @@ def pace(step: int, steps: int) -> float:
 
 
 def _optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices between the embeddings; AdamW for the embeddings and norms, whose rows are not one linear map."""
+    """Muon for the matrices between the embeddings; AdamW for the embeddings and norms, whose rows are not one linear map, and for all of an LSTM."""
+    if not hasattr(model, "model"):
+        return [torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.95), weight_decay=0.0)]
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
     return [Muon(matrices, lr), torch.optim.AdamW(others, lr, betas=(0.9, 0.95), weight_decay=0.0)]
