@@ -393,7 +393,7 @@ def test_a_visitor_starts_pauses_steps_resumes_and_stops(visit):
     expect(page.locator("#gan-formula .term.lit")).to_have_count(0)
     page.locator("#gan-step-d").click()
     expect(page.locator("#gan-formula .term.d.lit")).to_be_visible(timeout=60_000)
-    page.wait_for_timeout(500)
+    expect(state).to_contain_text(re.compile("paused: step [0-9]+ of"), **patience)
     step = int(re.search("paused: step ([0-9]+) of", state.inner_text())[1])
     page.locator("#gan-step-d").click()
     expect(state).to_contain_text(f"paused: step {step + 1} of", **patience)  # one step of a run that reports every ten

@@ -16,6 +16,7 @@ INTERRUPTED = """
 import signal, sys
 from genkit import core, train
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may have had it ignored
 keep = core.keep
 
 def keep_then_interrupt(*arguments):
