@@ -30,6 +30,8 @@ class Config:
     every: int = 100  # steps between events
     batch_size: int = 12
     lr: float = 6e-3
+    dropout: float = 0.0  # share of the embeddings and of what each block adds that is left out while training
+    bf16: bool = False  # train in bfloat16 where the device is quick at it
 
 
 VARIANTS: dict[str, Config] = {

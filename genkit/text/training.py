@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from genkit import core, corpora
 from genkit.text import VARIANTS, hmm, ngram
+from genkit.text.half import half
 from genkit.text.model import character_tokenizer, network
 from genkit.text.muon import Muon
 from genkit.text.own import Parts
@@ -36,12 +37,15 @@ def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, see
         checkpoint = checkpoint if config.arch == "hmm" else None  # counting anew takes a second
         yield from _counted(acc, model, COUNTING[config.arch](model, learn, steps, seed), steps, every, held_out, seed, checkpoint)
         return
+    rng = drop(model, config.dropout, acc.device)
     model, *optimizers = acc.prepare(model, *_optimizers(model, lr))
     start, losses = core.resume(acc, checkpoint), []
     yield _event(acc, model, start, steps, losses, held_out, seed)
     for step in range(start, steps):
         x, y = windows(learn, batch_size, config.context_length, core.seeded(seed, step, acc.process_index))
-        losses.append(_step(acc, model, optimizers, x.to(acc.device), y.to(acc.device), lr * pace(step, steps)))
+        rng.manual_seed(core.seeded(seed, step, acc.process_index, "dropout").initial_seed())
+        with half(acc.unwrap_model(model), acc.device, config.bf16):
+            losses.append(_step(acc, model, optimizers, x.to(acc.device), y.to(acc.device), lr * pace(step, steps)))
         if (step + 1) % every == 0 or step + 1 == steps:
             core.keep(acc, checkpoint, step + 1)
             yield _event(acc, model, step + 1, steps, losses, held_out, seed)
@@ -115,6 +119,26 @@ def windows(ids: torch.Tensor, n: int, length: int, rng: torch.Generator) -> tup
     starts = torch.randint(max(1, len(ids) - length), (n, 1), generator=rng)
     found = ids[starts + torch.arange(length + 1).clamp(max=len(ids) - 1)]
     return found[:, :-1], found[:, 1:]
+
+
+def drop(model, share: float, device) -> torch.Generator:
+    """From now on leave out this share of the embeddings and of what each block adds to them, while model.training; chosen by the generator returned.
+
+    Srivastava et al. 2014: https://jmlr.org/papers/v15/srivastava14a.html; where: Vaswani et al. 2017, section 5.4. A Llama has no such layers of its own.
+    """
+    rng, out = torch.Generator(device), round(256 * share)
+
+    def thinned(module, inputs, output):
+        if not module.training:
+            return output
+        x, *rest = output if isinstance(output, tuple) else (output,)
+        kept = torch.empty(x.shape, dtype=torch.uint8, device=x.device).random_(generator=rng) >= out  # bytes: three times faster than bernoulli_
+        x = x * kept * (256 / (256 - out))  # the expected sum stays
+        return (x, *rest) if isinstance(output, tuple) else x
+
+    for block in [model.model.embed_tokens, *(part for layer in model.model.layers for part in (layer.self_attn, layer.mlp))] if share else []:
+        block.register_forward_hook(thinned)
+    return rng
 
 
 def pace(step: int, steps: int) -> float:
