@@ -17,7 +17,7 @@ from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarp
 from demos.text import chances
 from genkit import core, corpora, text
 from genkit.core import Problem
-from genkit.text import sampling
+from genkit.text import fast, sampling
 from genkit.text.chances import Candidate, Chances
 from genkit.text.model import character_tokenizer, network
 from genkit.text.muon import orthogonalised
@@ -214,8 +214,8 @@ def test_a_seed_gives_its_text_whoever_else_is_writing(model):
 
 
 def test_closing_stops_the_computing(model, monkeypatch):
-    steps, step = [], sampling.step
-    monkeypatch.setattr(sampling, "step", lambda *args: steps.append(1) or step(*args))
+    steps, forward = [], fast.forward
+    monkeypatch.setattr(fast, "forward", lambda *args: steps.append(1) or forward(*args))
     stream = text.sample(model, "", max_new_tokens=500)
     next(stream), next(stream)
     stream.close()

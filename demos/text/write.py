@@ -13,6 +13,7 @@ from genkit.core import Problem, number, pick
 
 EXAMPLES = {"gpt-shakespeare": "ROMEO:\n", "gpt-tang": "五律·春夜："}
 PROMPT = 10_000  # characters; more is refused, and what exceeds the model's context is cut and said
+POOL = {"concurrency_id": "text", "concurrency_limit": 16}  # who reads from one model shares its turns: genkit.text.readers.SLOTS
 VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 SHOWING = (
     "The darker a token, the more it surprised the model that wrote it. Point at it for the number; click it to go back there and choose another one.",
@@ -169,7 +170,7 @@ def build(parts: dict) -> None:
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="text-result")
 
     inputs = [*stopped_by(stop), prompt, model, length, temperature, top_k, top_p, penalty, seed]
-    pool = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}
+    pool = {**POOL, "api_visibility": "private"}
     go.click(write, inputs, result, js=ASKED, **pool)
     model.change(
         lambda name, now: EXAMPLES.get(name, now) if now in EXAMPLES.values() else now,
@@ -179,5 +180,5 @@ def build(parts: dict) -> None:
         api_visibility="private",
         show_progress="hidden",
     )
-    gr.api(told(text_sample), api_name="text_sample", concurrency_id="heavy", concurrency_limit=2)
+    gr.api(told(text_sample), api_name="text_sample", **POOL)
     parts |= {"prompt": prompt, "model": model, "result": result, "temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": penalty}

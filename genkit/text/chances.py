@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from genkit import core
-from genkit.text.sampling import checked, choices, fit, step
+from genkit.text import readers
+from genkit.text.sampling import checked, choices, fit
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def next_tokens(model, prompt: str, *, k=10, temperature=1.0, top_k=0, top_p=1.0
     """
     k, settings = core.number(k, 1, 100, "k", whole=True), checked(temperature, top_k, top_p, repetition_penalty)
     ids, cut = fit(model, prompt)
-    logits, _ = step(model, ids)
+    logits = readers.after(model, ids)
     own, drawn = logits.softmax(dim=-1), choices(logits, ids, **settings)
     first = own.topk(min(k, len(own)))
     candidates = (

@@ -13,7 +13,9 @@ import torch
 
 from genkit import core
 from genkit.core import Problem
+from genkit.text import fast, readers
 
+OVERLAP = 8  # tokens decoded once more with the new ones: how a token reads may depend on those before it
 FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
 
 
@@ -37,20 +39,20 @@ def pieces(
     """
     max_new_tokens, settings = core.number(max_new_tokens, 0, 10**6, "max_new_tokens", whole=True), checked(temperature, top_k, top_p, repetition_penalty)
     ids = prompt if isinstance(prompt, list) else fit(model, prompt)[0]
-    rng, ends, written, said, bits, cache, feed = core.seeded(seed), _ends(model), [], "", 0.0, None, ids
-    for _ in range(max_new_tokens):
-        if cache is not None and cache.get_seq_length() >= context_length(model):
-            feed, cache = (ids + written)[-_room(model) :], None
-        logits, cache = step(model, feed, cache)
-        token = draw(choices(logits, ids + written, **settings), rng)
-        if token in ends:
-            break
+    rng, written, done, surprise = core.seeded(seed), [], 0, 0.0
+
+    def choose(logits: torch.Tensor, before: list[int]) -> tuple[int, float]:
+        token = draw(choices(logits, before, **settings), rng)
+        return token, -logits.log_softmax(dim=-1)[token].item() / math.log(2)
+
+    for token, bits in readers.tokens(model, ids, max_new_tokens, _ends(model), choose):
         written.append(token)
-        feed, bits = [token], bits - logits.log_softmax(dim=-1)[token].item() / math.log(2)
-        text = model.tokenizer.decode(written, skip_special_tokens=True)
+        surprise += bits
+        near = max(0, done - OVERLAP)
+        said, text = (model.tokenizer.decode(part, skip_special_tokens=True) for part in (written[near:done], written[near:]))
         if text != said and not text.endswith("\ufffd"):  # the last token may be the first bytes of a character
-            yield text[len(said) :], bits
-            said, bits = text, 0.0
+            yield text[len(said) :], surprise
+            done, surprise = len(written), 0.0
 
 
 def checked(temperature, top_k, top_p, repetition_penalty) -> dict:
@@ -66,11 +68,20 @@ def checked(temperature, top_k, top_p, repetition_penalty) -> dict:
 @torch.inference_mode()
 def step(model, ids: list[int], cache=None):
     """Logits (V,) of the token after `ids`, float32 on the CPU, and the cache of keys and values that makes the next step cheap."""
+    if fast.supports(model):
+        cache = fast.Cache(model) if cache is None else cache
+        return permitted(model, fast.forward(model, [(ids, cache)]))[0], cache
     out = model(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    logits = out.logits[0, -1].float().cpu()
+    return permitted(model, out.logits[:, -1])[0], out.past_key_values
+
+
+@torch.inference_mode()
+def permitted(model, logits: torch.Tensor) -> torch.Tensor:
+    """Logits (B, V), float32 on the CPU, without the tokens that this model must not write."""
+    logits = logits.float().cpu()
     if suppressed := model.generation_config.suppress_tokens:
-        logits[suppressed] = -torch.inf
-    return logits, out.past_key_values
+        logits[:, suppressed] = -torch.inf
+    return logits
 
 
 def choices(logits: torch.Tensor, ids: list[int], *, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0) -> torch.Tensor:
@@ -113,13 +124,13 @@ def fit(model, prompt: str) -> tuple[list[int], int]:
 
     A chat model gets its template around the prompt; any other gets its beginning-of-text token before it (for ours, a newline).
     """
-    prompt, tokenizer, room = clean(prompt), model.tokenizer, _room(model)
+    prompt, tokenizer, most = clean(prompt), model.tokenizer, room(model)
     if tokenizer.chat_template and not prompt.strip():
         raise Problem("the prompt is empty; write a question or a task", "提示为空；请写一个问题或任务")
     ids, cut = wrapped(model, prompt), 0
-    if len(ids) > room:
+    if len(ids) > most:
         offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-        keep = room - len(wrapped(model, ""))  # what the template and the beginning-of-text token leave
+        keep = most - len(wrapped(model, ""))  # what the template and the beginning-of-text token leave
         cut = offsets[-keep][0]
         ids = wrapped(model, prompt[cut:])
     return ids, cut
@@ -164,7 +175,8 @@ def context_length(model) -> int:
     return model.config.max_position_embeddings
 
 
-def _room(model) -> int:
+def room(model) -> int:
+    """Tokens of a text that are kept when it is longer than the context."""
     return int(FILL * context_length(model))
 
 

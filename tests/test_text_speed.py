@@ -1,0 +1,304 @@
+"""Writing quickly: the bare way through a model gives what transformers gives, in float32 and in 8 bits, and readers who share a model do not feel one another."""
+
+import copy
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from genkit import core, text
+from genkit.text import fast, readers, sampling
+from genkit.text.model import character_tokenizer
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz\n"
+SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+KINDS = {"llama": (LlamaForCausalLM, LlamaConfig), "qwen2": (Qwen2ForCausalLM, Qwen2Config), "qwen3": (Qwen3ForCausalLM, Qwen3Config)}
+
+
+def tiny(kind: str = "llama", context: int = 64):
+    """An untrained model of letters. Its matrices are large enough that it prefers some of them."""
+    tokenizer = character_tokenizer(LETTERS, 100)
+    if kind == "gpt2":
+        config = GPT2Config(vocab_size=len(tokenizer), n_embd=64, n_layer=2, n_head=4, n_positions=context, bos_token_id=1, eos_token_id=None)
+        model = core.build(lambda: GPT2LMHeadModel(config), 0)
+    else:
+        network, config = KINDS[kind]
+        config = config(
+            vocab_size=len(tokenizer), head_dim=16, max_position_embeddings=context, tie_word_embeddings=True, bos_token_id=1, eos_token_id=None, **SIZES
+        )
+        model = core.build(lambda: network(config), 0)
+    for name, tensor in model.named_parameters():
+        if tensor.ndim == 2:
+            tensor.data.mul_(6)
+        elif name.endswith("bias"):
+            tensor.data.normal_(generator=core.seeded(1))
+    model.generation_config = GenerationConfig(bos_token_id=1, suppress_tokens=[tokenizer.unk_token_id])
+    model.tokenizer = tokenizer
+    return model.eval()
+
+
+@pytest.fixture
+def model():
+    return tiny()
+
+
+def ids_of(model, prompt: str) -> list[int]:
+    return text.fit(model, prompt)[0]
+
+
+@torch.inference_mode()
+def expected(model, ids: list[int]) -> torch.Tensor:
+    """Logits (T, V) by transformers' own forward."""
+    return model(input_ids=torch.tensor([ids])).logits[0]
+
+
+def greedy(model, prompt: str, n: int) -> str:
+    """The likeliest continuation, by transformers' own forward over the whole text each time; a full context keeps its last three quarters."""
+    ids, window = ids_of(model, prompt), ids_of(model, prompt)
+    for _ in range(n):
+        if len(window) > model.config.max_position_embeddings:
+            window = ids[-int(0.75 * model.config.max_position_embeddings) :]
+        token = 1 + int(expected(model, window)[-1, 1:].argmax())  # never <unk>, which is token 0
+        ids, window = [*ids, token], [*window, token]
+    return model.tokenizer.decode(ids[-n:])
+
+
+def write(model, prompt: str, n: int = 12, **settings) -> str:
+    return "".join(piece for piece, _ in text.pieces(model, prompt, max_new_tokens=n, **settings))
+
+
+# --- one text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bare_way_gives_the_logits_of_transformers(kind):
+    model = tiny(kind)
+    ids = ids_of(model, "the quick brown fox")
+    whole = expected(model, ids)
+    assert torch.allclose(fast.forward(model, [(ids, fast.Cache(model))], every=True), whole, atol=1e-3)
+    cache = fast.Cache(model)
+    parts = [fast.forward(model, [(part, cache)], every=True) for part in (ids[:1], ids[1:7], ids[7:8], ids[8:])]
+    assert torch.allclose(torch.cat(parts), whole, atol=1e-3) and cache.get_seq_length() == len(ids)
+    cache.crop(5)
+    assert torch.allclose(fast.forward(model, [(ids[5:], cache)])[0], whole[-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_8_bits_a_weight_change_the_chances_little(kind, monkeypatch):
+    monkeypatch.setattr(fast, "LARGE", 0)
+    monkeypatch.setattr(fast, "faster", lambda linear: True)
+    model = tiny(kind)
+    ids = ids_of(model, "the quick brown fox jumps")
+    whole = expected(model, ids)
+    fast.quicken(model)
+    assert isinstance(getattr(model, "quick", None), fast.Quantised) == fast.exact()  # where it is not, float32 stays
+    cache = fast.Cache(model)
+    small = torch.cat([fast.forward(model, [(part, cache)], every=True) for part in (ids[:9], ids[9:10], ids[10:])])
+    gone = (whole.softmax(-1) * (whole.log_softmax(-1) - small.log_softmax(-1))).sum(-1)
+    assert gone.mean() < 0.01 and whole.std() > 0.3
+    assert torch.equal(expected(model, ids), whole)  # who looks inside finds what was there
+
+
+def test_two_bytes_a_number_lose_nothing_that_counts():
+    if not fast.exact():
+        return  # then quicken() leaves every model as it is, which the test above has seen
+    linear = torch.nn.Linear(96, 40).requires_grad_(False)
+    linear.weight.copy_(torch.randint(-127, 128, (40, 96), generator=core.seeded(0)) / 127)  # weights that 8 bits hold exactly
+    linear.weight[:, 0] = 1
+    x = torch.randn(5, 96, generator=core.seeded(1)) * torch.tensor([1, 1e-4, 1e4, 1, 0]).view(5, 1)
+    x[3, 7] = 300  # one number that is far larger than the others
+    found = fast.Matrix(linear)(x)
+    assert ((found - linear(x)).abs().amax(1) <= 2e-3 * x.abs().amax(1) + 1e-6).all()
+    assert torch.allclose(found[4], linear.bias, atol=1e-6)
+
+
+def test_a_processor_that_adds_up_wrongly_or_slowly_keeps_float32(monkeypatch):
+    monkeypatch.setattr(fast, "LARGE", 0)
+    for name in ("exact", "faster"):
+        with monkeypatch.context() as patch:
+            patch.setattr(fast, "exact", lambda: True)
+            patch.setattr(fast, "faster", lambda linear: True)
+            patch.setattr(fast, name, lambda *anything: False)
+            model = tiny()
+            fast.quicken(model)
+            assert getattr(model, "quick", None) is None
+
+
+def test_small_models_stay_as_they_are(model):
+    fast.quicken(model)
+    assert getattr(model, "quick", None) is None
+
+
+def test_a_copy_of_a_model_is_computed_with_its_own_weights(model):
+    before = write(model, "abc", temperature=0)
+    other = copy.deepcopy(model)
+    other.lm_head.weight.data.copy_(other.lm_head.weight.flip(0))
+    assert write(other, "abc", temperature=0) == greedy(other, "abc", 12)
+    assert write(model, "abc", temperature=0) == before
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_writing_beyond_the_context_is_what_transformers_writes(kind):
+    model = tiny(kind, context=32)
+    assert write(model, "once upon a time", 60, temperature=0) == greedy(model, "once upon a time", 60)
+
+
+def test_a_long_prompt_is_read_in_parts(model, monkeypatch):
+    whole = write(model, "the quick brown fox jumps", 8, temperature=0)
+    monkeypatch.setattr(readers, "ROWS", 3)
+    readers.table(model).shelf.clear()
+    assert write(model, "the quick brown fox jumps", 8, temperature=0) == whole == greedy(model, "the quick brown fox jumps", 8)
+
+
+# --- several readers
+
+
+def test_a_batch_of_texts_gives_the_logits_of_each_alone(model):
+    prompts = [ids_of(model, prompt) for prompt in ("a", "the quick brown fox", "you", "over the lazy dog")]
+    together = fast.forward(model, [(ids, fast.Cache(model)) for ids in prompts])
+    for ids, row in zip(prompts, together, strict=True):
+        assert torch.allclose(row, expected(model, ids)[-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_readers_who_come_and_go_at_any_time_read_what_they_would_alone(kind):
+    model = tiny(kind)
+    jobs = [(LETTERS[i : i + 3 * i + 1], 5 + 7 * i % 40, {"temperature": 0.0 if i % 2 else 0.9, "seed": i}) for i in range(8)]
+    alone = [write(model, prompt, n, **settings) for prompt, n, settings in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda job: write(model, job[0], job[1], **job[2]), jobs)) == alone
+    assert len(set(alone)) == 8 and not readers.table(model).readers
+
+
+def test_who_reads_together_shares_the_turns(model, monkeypatch):
+    turns, forward = [], fast.forward
+    monkeypatch.setattr(fast, "forward", lambda model, texts: turns.append(len(texts)) or forward(model, texts))
+    streams = [text.pieces(model, "abc", max_new_tokens=20, seed=seed) for seed in range(6)]
+    for stream in streams:
+        next(stream)
+    for _ in range(19):
+        for stream in streams:
+            next(stream)
+    assert sum(turns) == 6 * 20 and len(turns) < 40 and max(turns) == 6
+
+
+def test_a_slow_reader_and_one_who_is_gone_hold_nobody_up(model):
+    slow = text.pieces(model, "abc", max_new_tokens=50)
+    next(slow)
+    gone = text.pieces(model, "abc", max_new_tokens=50)
+    next(gone)
+    del gone
+    assert write(model, "xyz", 30, temperature=0) == greedy(model, "xyz", 30)
+    (waiting,) = readers.table(model).readers
+    assert len(waiting.made) <= readers.AHEAD
+    assert len("".join(piece for piece, _ in slow)) == 49
+
+
+def test_beyond_the_places_there_is_a_line_and_who_leaves_makes_room(model, monkeypatch):
+    monkeypatch.setattr(readers, "SLOTS", 2)
+    first, second = (text.pieces(model, "abc", max_new_tokens=50, seed=seed) for seed in range(2))
+    next(first), next(second)
+    read = threading.Event()
+    third = threading.Thread(target=lambda: write(model, "xyz", 5) and read.set())
+    third.start()
+    assert not read.wait(0.6) and sum(reader.cache is not None for reader in readers.table(model).readers) == 2
+    first.close()
+    assert read.wait(30)
+    third.join()
+    second.close()
+    assert not readers.table(model).readers
+
+
+def test_a_place_that_nobody_reads_at_is_given_away_and_the_text_goes_on_later(model, monkeypatch):
+    monkeypatch.setattr(readers, "SLOTS", 1)
+    monkeypatch.setattr(readers, "PATIENCE", 0.0)
+    whole = write(model, "abc", 30, seed=3)
+    asleep = text.pieces(model, "abc", max_new_tokens=30, seed=3)
+    begun = next(asleep)[0]
+    (sleeper,) = readers.table(model).readers
+    sleeper.made.extend([(0, 0.0)] * readers.AHEAD)  # as many as are made ahead
+    assert write(model, "xyz", 10, temperature=0) == greedy(model, "xyz", 10) and sleeper.cache is None
+    sleeper.made.clear()
+    assert begun + "".join(piece for piece, _ in asleep) == whole
+
+
+def test_little_memory_makes_readers_take_turns(model, monkeypatch):
+    alone = [write(model, "abc", 20, seed=seed) for seed in range(3)]
+    monkeypatch.setattr(readers, "MEMORY", 30 * fast.bytes_of(model))  # one text of 24 tokens
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda seed: write(model, "abc", 20, seed=seed), range(3))) == alone
+    assert sum(len(ids) for ids, _ in readers.table(model).shelf) <= 30
+
+
+@pytest.mark.parametrize("where", ["choosing", "computing"])
+def test_a_text_that_fails_does_so_alone(model, monkeypatch, where):
+    forward, draw = fast.forward, sampling.draw
+    bad = model.tokenizer.get_vocab()["z"]
+
+    def computing(model, texts):
+        if any(bad in ids for ids, _ in texts):
+            raise RuntimeError("computing")
+        return forward(model, texts)
+
+    def choosing(probs, rng):
+        if rng.initial_seed() == 9:
+            raise RuntimeError("choosing")
+        return draw(probs, rng)
+
+    alone = write(model, "abc", 20, temperature=0)
+    prompt = "z" if where == "computing" else "a"
+    good = text.pieces(model, "abc", max_new_tokens=20, temperature=0)
+    begun = next(good)[0]
+    monkeypatch.setattr(fast, "forward", computing)
+    monkeypatch.setattr(sampling, "draw", choosing)
+    with pytest.raises(RuntimeError, match=where):
+        write(model, prompt, 20, seed=9)
+    monkeypatch.setattr(fast, "forward", forward)
+    assert begun + "".join(piece for piece, _ in good) == alone
+    assert not readers.table(model).readers
+
+
+def test_no_reader_and_no_cache_keeps_a_model_in_memory():
+    model = tiny()
+    write(model, "abc", 5)
+    text.next_tokens(model, "abcdef")
+    stream = text.pieces(model, "abc", max_new_tokens=50)
+    next(stream)
+    known = weakref.ref(model)
+    stream.close()
+    del model, stream
+    gc.collect()
+    assert known() is None
+
+
+# --- while typing
+
+
+def test_while_typing_only_what_is_new_is_read(model, monkeypatch):
+    fed, forward = [], fast.forward
+    monkeypatch.setattr(fast, "forward", lambda model, texts: fed.append(len(texts[0][0])) or forward(model, texts))
+    for prompt in ("the quick brow", "the quick brown", "the quick brown f", "the quick red", "the quick red"):
+        chances = text.next_tokens(model, prompt).candidates
+        own = expected(model, ids_of(model, prompt))[-1, 1:].softmax(-1)
+        assert [each.model for each in chances] == pytest.approx(own.sort(descending=True).values[:10].tolist(), abs=1e-4)
+    assert fed == [15, 1, 2, 3, 1]
+
+
+def test_only_a_few_texts_are_remembered(model):
+    for letter in LETTERS[:10]:
+        text.next_tokens(model, letter * 20)
+    assert len(readers.table(model).shelf) == readers.KEPT
