@@ -91,8 +91,8 @@ def program(family: str, template: str, run: runs.Snapshot, arguments: dict, cha
 
 def own_run(family: str, kept: dict | None) -> runs.Snapshot:
     """The newest run that this visitor has started in the family's tab. Raises Problem if there is none, or none any more."""
-    run = (kept or {}).get(family)
-    if not run:
+    run, owner = (kept or {}).get(family), (kept or {}).get("owner")
+    if not run or not runs.owns(run, owner):  # the number of a run is in the address that anybody may follow it by
         raise Problem(*UNTRAINED)
     return runs.snapshot(run)
 

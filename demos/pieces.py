@@ -14,6 +14,7 @@ from genkit.core import Problem
 
 COLOURS = ("accent", "second", "third", "fourth")
 BINS = 40  # of a histogram
+RING = 'fill="none" stroke="var(--ink)" stroke-width="2"'
 DASHES = ("", "6 3", "2 3", "8 3 2 3")  # nothing is said by colour alone
 
 
@@ -140,10 +141,10 @@ def bars(values: list[float], en: str, zh: str) -> str:
     return f'<div class="bars" aria-hidden="true">{each}</div>{note(en, zh)}'
 
 
-def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str, str]], top: float = 0.0) -> str:
+def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str, str]], top: float = 0.0, lowest: str = "") -> str:
     """Curves of a run. points: (step, {metric: value}); names: metric -> its English and Chinese name. The newest values stand in words.
 
-    top: what the axis reaches up to at least. A value that is not finite is left out of the curve.
+    top: what the axis reaches up to at least. lowest: the metric whose lowest point is ringed, and told. A value that is not finite is left out of the curve.
     """
     kinds = list(dict.fromkeys(key for _, row in points for key in row))
     if not kinds:
@@ -152,10 +153,11 @@ def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str
     low, high, last = min([0.0, *values]), max([top, *values]), max(points[-1][0], 1)
     span = (high - low) or 1
 
+    def place(step: int, value: float) -> tuple[str, str]:
+        return f"{40 + 550 * step / last:.1f}", f"{150 - 135 * (value - low) / span:.1f}"
+
     def line(kind: str, index: int) -> str:
-        path = " ".join(
-            f"{40 + 550 * step / last:.1f},{150 - 135 * (row[kind] - low) / span:.1f}" for step, row in points if math.isfinite(row.get(kind, math.nan))
-        )
+        path = " ".join(",".join(place(step, row[kind])) for step, row in points if math.isfinite(row.get(kind, math.nan)))
         style = f'fill="none" stroke="var(--{COLOURS[index % 4]})" stroke-width="2" stroke-dasharray="{DASHES[index % 4]}"'
         return f'<polyline points="{path}" {style}/>'
 
@@ -165,5 +167,12 @@ def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str
         return f"<li>{key}{both(*names.get(kind, (kind, kind)))}: {newest:.3g}</li>"
 
     axes = f'<path class="axis" d="M40 15V150H590" fill="none"/><text x="36" y="20" text-anchor="end">{high:.3g}</text><text x="36" y="150" text-anchor="end">{low:.3g}</text><text x="590" y="166" text-anchor="end">{last}</text>'
-    drawn = "".join(line(kind, index) for index, kind in enumerate(kinds))
-    return f'<svg class="chart" viewBox="0 0 600 170" aria-hidden="true">{axes}{drawn}</svg><ul class="legend">{"".join(legend(kind, index) for index, kind in enumerate(kinds))}</ul>'
+    drawn, told = "".join(line(kind, index) for index, kind in enumerate(kinds)), "".join(legend(kind, index) for index, kind in enumerate(kinds))
+    if found := [(row[lowest], step) for step, row in points if math.isfinite(row.get(lowest, math.nan))]:
+        value, step = min(found)
+        en, zh = names.get(lowest, (lowest, lowest))
+        x, y = place(step, value)
+        drawn += f'<circle cx="{x}" cy="{y}" r="6" {RING}/>'
+        key = f'<svg viewBox="0 0 26 10" aria-hidden="true"><circle cx="13" cy="5" r="4" {RING}/></svg>'
+        told += f"<li>{key}{both(f'lowest {en}: {value:.3g}, step {step}', f'{zh}最低点：{value:.3g}，第 {step} 步')}</li>"
+    return f'<svg class="chart" viewBox="0 0 600 170" aria-hidden="true">{axes}{drawn}</svg><ul class="legend">{told}</ul>'

@@ -28,7 +28,7 @@ STATES = {
 }
 METRICS = {
     "loss": ("loss", "损失"),
-    "loss_val": ("loss on held-out text", "验证损失"),
+    "loss_val": ("validation loss", "验证损失"),
     "loss_d": ("discriminator's loss", "判别器损失"),
     "loss_g": ("generator's loss", "生成器损失"),
     "d_real": ("D's belief in real digits", "D 对真图的信任"),
@@ -44,6 +44,7 @@ APART = {
     ("grad_g",): 0.0,
     ("beta",): 0.0,
 }  # what has a scale of its own, and so a chart: the least that its top stands for
+LOWEST = "loss_val"  # the metric whose lowest point is marked
 
 EMPTY = empty("The first samples appear here.", "第一批样本会显示在这里。")
 FORGET = "() => { const url = new URL(location.href); url.searchParams.delete('run'); url.searchParams.delete('key'); history.replaceState(null, '', url); }"
@@ -82,10 +83,13 @@ watch('value', show);
 """
 
 
-def begin(owner: str, family: str, variant: str, steps, seed, *, control: Control | None = None, about: dict | None = None, **options) -> str:
+def begin(
+    owner: str, family: str, variant: str, steps, seed, *, control: Control | None = None, about: dict | None = None, train: Callable | None = None, **options
+) -> str:
     """Start a run for `owner`; its id. The steps are clamped, the names are checked before a worker is taken; options go to train().
 
     control: for a train() whose settings may be changed while it runs; about: what snapshots say of it beside the options.
+    train: in place of the family's own; what it carries along besides, no snapshot tells.
     """
     module = genkit.family(family)
     pick(module.VARIANTS, variant, f"{family} variant", "变体")
@@ -93,7 +97,9 @@ def begin(owner: str, family: str, variant: str, steps, seed, *, control: Contro
     every = importlib.import_module(f"demos.{family}").EVERY
     asked = {"steps": steps, "every": min(every, steps), "seed": seed, **options}
     controlled = {"control": control} if control else {}
-    return runs.start(owner, module.train(variant, **asked, **controlled), title=family, about={"variant": variant, **asked, **(about or {})}, control=control)
+    return runs.start(
+        owner, (train or module.train)(variant, **asked, **controlled), title=family, about={"variant": variant, **asked, **(about or {})}, control=control
+    )
 
 
 def seconds(value: float | None) -> str:
@@ -133,7 +139,8 @@ def charts(points: tuple[tuple[int, dict[str, float]], ...]) -> str:
     """The curves of a run: one chart, and one more for each kind of number that has a scale of its own."""
     common = tuple(key for key in dict.fromkeys(key for _, row in points for key in row) if not any(key in keys for keys in APART))
     drawn = [
-        chart([(step, {key: row[key] for key in keys if key in row}) for step, row in points], METRICS, top) for keys, top in {common: 0.0, **APART}.items()
+        chart([(step, {key: row[key] for key in keys if key in row}) for step, row in points], METRICS, top, LOWEST)
+        for keys, top in {common: 0.0, **APART}.items()
     ]
     return f'<div class="charts">{"".join(f"<div>{svg}</div>" for svg in drawn if svg)}</div>'
 

@@ -259,11 +259,20 @@ def _foreign(tensor: str) -> Problem:
     )
 
 
-class Shelf:
-    """The models that visitors have brought, each under a key that only its visitor holds: at most `cap`, each for `keep` seconds after its last use."""
+NOTHING = (
+    "no model of yours is here; load one (it stays for {n} minutes after its last use)",
+    "这里没有您的模型；请先载入（最后一次使用后保留 {n} 分钟）",
+)
 
-    def __init__(self, cap: int = 12, keep: float = 1800.0):
-        self.cap, self.keep = cap, keep
+
+class Shelf:
+    """The models that visitors have brought, each under a key that only its visitor holds: at most `cap`, each for `keep` seconds after its last use.
+
+    Or whatever else it is; nothing: what is said where there is none, in English and Chinese.
+    """
+
+    def __init__(self, cap: int = 12, keep: float = 1800.0, nothing: tuple[str, str] = NOTHING):
+        self.cap, self.keep, self.nothing = cap, keep, nothing
         self._guard, self._models = threading.Lock(), OrderedDict()  # key -> (time of last use, model), the oldest first
 
     def put(self, model) -> str:
@@ -279,11 +288,7 @@ class Shelf:
         with self._guard:
             self._tidy()
             if key not in self._models:
-                raise Problem(
-                    "no model of yours is here; load one (it stays for {n} minutes after its last use)",
-                    "这里没有您的模型；请先载入（最后一次使用后保留 {n} 分钟）",
-                    n=round(self.keep / 60),
-                )
+                raise Problem(*self.nothing, n=round(self.keep / 60))
             self._models[key] = (time.monotonic(), self._models.pop(key)[1])
             return self._models[key][1]
 

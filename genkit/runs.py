@@ -124,6 +124,12 @@ def mine(owner: str, title: str) -> str:
         return run.id if run else ""
 
 
+def owns(id: str, owner: str) -> bool:
+    """Whether this owner started the run. Raises Problem where it is no longer kept."""
+    with _changed:
+        return _owns(_get(id), owner)
+
+
 def snapshot(id: str) -> Snapshot:
     with _changed:
         run = _get(id)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from genkit import core
 from genkit.core import Event
 from genkit.stopwatch import Stopwatch
 from genkit.text.own import Parts
@@ -61,8 +62,11 @@ def learn(variant: str, parts: Parts, *, seed: int = 0, **settings) -> Iterator[
 
 
 def _copy(model):
-    """The model as it is now; its tokenizer, which does not learn, is shared."""
-    return copy.deepcopy(model, {id(model.tokenizer): model.tokenizer})
+    """The model as it is now, built anew: what is hooked on to it for the training stays behind. Its tokenizer, which does not learn, is shared."""
+    other = core.build(lambda: type(model)(copy.deepcopy(model.config)), 0)
+    other.load_state_dict(model.state_dict())
+    other.generation_config, other.tokenizer = copy.deepcopy(model.generation_config), model.tokenizer
+    return other.to(model.device).eval()
 
 
 def _handed_out(event: Event, exam: Exam, kept, parts: Parts, seed: int) -> tuple[Event, Exam]:

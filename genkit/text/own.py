@@ -212,7 +212,7 @@ def _repeated(text: str) -> tuple[str, int]:
 
 
 def _empty(text: str) -> tuple[str, int]:
-    """With at most one empty line at a time, none at the beginning and one line end at the end."""
+    """With at most one empty line at a time, and none at the beginning and the end."""
     kept, lines = [], _lines(text)
     for line in lines:
         if line.strip():
@@ -221,7 +221,7 @@ def _empty(text: str) -> tuple[str, int]:
             kept.append("")
     if kept and not kept[-1]:
         kept.pop()
-    return "".join(f"{line}\n" for line in kept), len(lines) - len(kept)
+    return "\n".join(kept) + "\n" * bool(kept and text.endswith("\n")), len(lines) - len(kept)
 
 
 STEPS: dict[str, Callable[[str], tuple[str, int]]] = {  # in their order; each gives the text and how much it changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -21,12 +22,14 @@ WARM_UP = 0.05  # of the steps
 SHOWN = 160  # tokens of the samples
 
 
-def train(variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, corpus=None) -> Iterator[core.Event]:
+def train(
+    variant: str, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, corpus=None, **changes
+) -> Iterator[core.Event]:
     """Learn the variant's corpus, or another one: a name in corpora.FILES, or the own.Parts of any text. metrics: loss and loss_val, in nats per token.
 
-    A run resumed from `checkpoint` equals an unbroken one. Raises Problem for an unknown variant or corpus, or where the corpus is not to be had.
+    changes: other values for fields of the variant's Config, n_layer=2. A run resumed from `checkpoint` equals an unbroken one. Raises Problem for an unknown variant or corpus, or where the corpus is not to be had.
     """
-    config = core.pick(VARIANTS, variant, "text variant", "文本变体")
+    config = dataclasses.replace(core.pick(VARIANTS, variant, "text variant", "文本变体"), **changes)
     steps, every, batch_size, lr = steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr
     known, *parts = _parts(corpus or config.corpus, download)
     tokenizer = character_tokenizer(known, config.vocab_size)
