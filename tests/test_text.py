@@ -299,7 +299,8 @@ def test_anyone_can_open_the_shipped_folders(variant):
     generator = pipeline("text-generation", str(folder))
     assert generator.model.dtype == torch.float32
     answer = generator("\n" + prompt, max_new_tokens=20, do_sample=False)[0]["generated_text"]
-    assert answer == "\n" + prompt + write(text.load(variant), prompt, temperature=0, max_new_tokens=20)
+    whole = "\n" + prompt + write(text.load(variant), prompt, temperature=0, max_new_tokens=20)
+    assert answer in (whole, whole + "\n")  # the end of a poem ends it; transformers shows the end
 
 
 def test_the_shipped_poet_keeps_the_form():

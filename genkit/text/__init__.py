@@ -39,6 +39,9 @@ VARIANTS: dict[str, Config] = {
     "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1000),
     "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
     "ngram-shakespeare": Config(corpus="shakespeare", arch="ngram", steps=10, every=1),  # a step counts a tenth of the text
+    "ngram-tang": Config(corpus="tang", arch="ngram", order=4, context_length=128, vocab_size=4500, end="\n", steps=10, every=5),
+    "hmm-shakespeare": Config(corpus="shakespeare", arch="hmm", steps=60, every=10),  # a step is an iteration of Baum-Welch
+    "lstm-shakespeare": Config(corpus="shakespeare", arch="lstm", n_layer=1, n_embd=256, context_length=128, batch_size=16, lr=6e-3, steps=2000),
 }
 _FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
 PRETRAINED: dict[str, Remote] = {
