@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 
 from demos import answer, head, i18n, page, sessions, streams
 from demos.theme import CSS, theme
-from genkit import core, models
+from genkit import core, models, text
 
 
 def arguments(argv=None) -> argparse.Namespace:
@@ -31,16 +31,23 @@ def arguments(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-model", metavar="FAMILY=ID", action="append", default=[], help="add a Hugging Face model to the catalogue, e.g. text=org/name; may be repeated"
     )
+    parser.add_argument(
+        "--text-endpoint", metavar="URL", default=None, help="a server that speaks OpenAI's protocol: its model joins the text tab; its key: GENKIT_TEXT_KEY"
+    )
+    parser.add_argument("--text-model", metavar="NAME", default=None, help="the name of the model on it")
     return parser.parse_args(argv)
 
 
 def configured(options: argparse.Namespace) -> gr.Blocks:
-    """Apply the options and build the page. Raises Problem for a device that is not there or a malformed --allow-model."""
+    """Apply the options and build the page. Raises Problem for a device that is not there or a malformed --allow-model or --text-endpoint."""
     core.set_device(options.device)
     models.configure(max_models=options.max_models)
     for allowed in options.allow_model:
         family, _, repo = allowed.rpartition("=")
         models.allow(family or "text", repo)
+    if options.text_endpoint or options.text_model:
+        endpoint = text.Endpoint(options.text_endpoint or "", options.text_model or "", os.environ.get("GENKIT_TEXT_KEY", ""))
+        models.attach("text", endpoint.name, endpoint)
     if options.auth and not all(options.auth.partition(":")):
         raise core.Problem("--auth must be USER:PASSWORD, got '{given}'", "--auth 的格式是 用户名:密码，收到的是“{given}”", given=options.auth)
     i18n.default_language = options.lang
@@ -65,7 +72,7 @@ def launch(demo: gr.Blocks, options: argparse.Namespace, **more):
                 max_file_size="20mb",
                 state_session_capacity=1000,
                 ssr_mode=False,
-                app_kwargs={"middleware": [Middleware(head.First, html=i18n.snippet() + streams.SCRIPT)], "routes": [answer.ROUTE]},
+                app_kwargs={"middleware": [Middleware(head.First, html=head.OWN_PICTURES + i18n.snippet() + streams.SCRIPT)], "routes": [answer.ROUTE]},
                 **more,
             )
             break

@@ -19,16 +19,24 @@ def describe(family: str, name: str) -> tuple[str, bool]:
     remote = models.catalogue(family).get(name)
     if remote is None:
         return "", False
+    if models.elsewhere(family, name):
+        return note(
+            "It runs on another server, which the host of this page has chosen: what you write is sent there.",
+            "它运行在本页主人选定的另一台服务器上：您写的内容会发送到那里。",
+        ), False
     about = f"{escape(remote.repo)} · {amount(remote.size)} · {escape(remote.licence)}"
+    need = (f" It needs {amount(remote.memory)} of memory.", f"需要 {amount(remote.memory)} 内存。") if remote.memory else ("", "")
     if models.is_here(family, name):
-        return note(f"{about}. It is on this machine.", f"{about}。已在本机。"), False
+        return note(f"{about}. It is on this machine.{need[0]}", f"{about}。已在本机。{need[1]}"), False
+    command = f"<code>python -m genkit.models fetch {escape(name)}</code>"
     return note(
-        f"{about}. Not on this machine yet: press Download; nothing is fetched before.", f"{about}。本机还没有：请点“下载”，在此之前不会下载任何内容。"
+        f"{about}. Not on this machine yet: press Download, or run {command}; nothing is fetched before.{need[0]}",
+        f"{about}。本机还没有：请点“下载”，或运行 {command}；在此之前不会下载任何内容。{need[1]}",
     ), True
 
 
-def panel(family: str, model: gr.Dropdown) -> None:
-    """Build it for the menu `model`."""
+def panel(family: str, model: gr.Dropdown, fold: gr.Accordion | None = None) -> None:
+    """Build it for the menu `model`. What it says is looked up anew when `fold`, around it, is opened: somebody else may have fetched the model."""
     said, absent = describe(family, model.value)
     about = gr.HTML(said, visible=bool(said))
     with gr.Row(visible=absent) as buttons:
@@ -62,6 +70,6 @@ def panel(family: str, model: gr.Dropdown) -> None:
         yield look(name)
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    model.change(look, model, shown, queue=False, **private)
+    gr.on([model.change, *([fold.expand] if fold else [])], look, model, shown, queue=False, **private)
     running = fetch.click(download, model, shown, concurrency_id="download", concurrency_limit=2, **private)
     stop.click(look, model, shown, cancels=[running], queue=False, **private)

@@ -1,5 +1,10 @@
 """What stands first in the page's <head>: scripts that must run before Gradio does."""
 
+# a picture in a model's answer must not make a visitor's browser ask a stranger for it
+OWN_PICTURES = (
+    """<meta http-equiv="Content-Security-Policy" content="img-src 'self' data: blob:; media-src 'self' data: blob:; frame-src 'self'; object-src 'none'">"""
+)
+
 
 class First:
     """ASGI middleware: puts HTML first into the page's <head>. A head= of Gradio would run after its translations are set up."""

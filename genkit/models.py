@@ -1,7 +1,7 @@
 """The one place that loads, keeps, frees and fetches models.
 
 A model is loaded once and shared by all visitors; at most `max_models` are kept, the least recently used goes first.
-The catalogue is closed: names in VARIANTS (shipped), names in PRETRAINED (on the Hugging Face Hub), and what the host has allowed.
+The catalogue is closed: names in VARIANTS (shipped), names in PRETRAINED (on the Hugging Face Hub), and what the host has allowed or attached.
 Nothing is fetched unless fetch() is called; what it fetches lands in the Hub's own cache, where other tools find it too.
 
     python -m genkit.models list
@@ -33,11 +33,12 @@ from genkit.core import Problem, Remote, pick
 
 log = logging.getLogger(__name__)
 
-_guard = threading.Lock()  # guards the four below
+_guard = threading.Lock()  # guards the five below
 _max_models = 6
 _models: OrderedDict[tuple[str, str], Any] = OrderedDict()  # least recently used first
 _loading: dict[tuple[str, str], threading.Lock] = {}
 _allowed: dict[tuple[str, str], Remote] = {}
+_attached: dict[tuple[str, str], Any] = {}
 
 
 def configure(*, max_models: int) -> None:
@@ -56,6 +57,8 @@ def use(family: str, name: str) -> Any:
     """
     module, key = _module(family), (family, name)
     pick({**module.VARIANTS, **catalogue(family)}, name, "model", "模型")
+    if elsewhere(family, name):
+        return _attached[key]
     with _guard:
         loading = _loading.setdefault(key, threading.Lock())
     with loading:
@@ -197,6 +200,7 @@ def catalogue(family: str) -> dict[str, Remote]:
     """The pretrained models that may be chosen: the family's own, then those the host allowed."""
     with _guard:
         added = {name: remote for (of, name), remote in _allowed.items() if of == family}
+        added |= {name: Remote(name, size=0, licence="see its model card") for (of, name) in _attached if of == family}
     return {**getattr(_module(family), "PRETRAINED", {}), **added}
 
 
@@ -213,9 +217,21 @@ def allow(family: str, repo_id: str) -> None:
         _allowed[family, repo_id] = Remote(repo_id, size=0, licence="see its model card")
 
 
+def attach(family: str, name: str, model: Any) -> None:
+    """Add a model that runs on another machine; use() hands out `model`, which speaks with it."""
+    with _guard:
+        _attached[family, name] = model
+
+
+def elsewhere(family: str, name: str) -> bool:
+    """Whether a model runs on another machine."""
+    with _guard:
+        return (family, name) in _attached
+
+
 def is_here(family: str, name: str) -> bool:
     """Whether use(family, name) needs no download. Looks at the disk only."""
-    return name in _module(family).VARIANTS or _found(family, name) is not None
+    return elsewhere(family, name) or name in _module(family).VARIANTS or _found(family, name) is not None
 
 
 def local(name: str) -> Path:

@@ -13,7 +13,7 @@ from genkit.core import Problem
 
 from .conftest import ROOT, wait_for
 
-FLAGS = ["--host", "--port", "--share", "--auth", "--device", "--lang", "--max-models", "--allow-model"]
+FLAGS = ["--host", "--port", "--share", "--auth", "--device", "--lang", "--max-models", "--allow-model", "--text-endpoint", "--text-model"]
 
 
 def test_help_names_every_flag_and_its_default():
@@ -37,7 +37,12 @@ def test_a_taken_port_gives_the_next_free_one_and_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     "flags, sentence",
-    [(["--auth", "teacher"], "USER:PASSWORD"), (["--device", "cuda"], "no cuda device"), (["--allow-model", "music=org/name"], "unknown family")],
+    [
+        (["--auth", "teacher"], "USER:PASSWORD"),
+        (["--device", "cuda"], "no cuda device"),
+        (["--allow-model", "music=org/name"], "unknown family"),
+        (["--text-model", "tiny"], "text endpoint"),
+    ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(flags, sentence):
     import torch

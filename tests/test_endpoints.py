@@ -28,6 +28,7 @@ ENDPOINTS = {
     "/text_sample",
     "/text_next",
     "/text_attention",
+    "/text_chat",
     "/train",
 }
 
@@ -149,6 +150,11 @@ def test_text_sample_streams_and_repeats_itself_for_a_seed(client):
     assert client.predict("ROMEO:", "gpt-shakespeare", 60, 0.8, 0, 1.0, 7, api_name="/text_sample") == answer
 
 
+def test_text_chat_answers_after_what_was_said(client):
+    job = client.submit("why?", [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}], "be kind", "gpt-mini", 20, api_name="/text_chat")
+    assert len(job.result(timeout=120)) >= 15 and len(job.outputs()) >= 2
+
+
 def test_train_streams_progress_to_the_last_step(client):
     job = client.submit("gan", "mlp", 6, 3, api_name="/train")
     assert job.result(timeout=120)["state"] == "done"
@@ -181,6 +187,13 @@ REFUSED = [
     ("/text_attention", ("a", "../../etc"), "choose one of"),
     ("/text_attention", ("x" * 10_001,), "10001 characters"),
     ("/text_next", ("x" * 10_001,), "10001 characters"),
+    ("/text_chat", ("hi", [{"role": "user", "content": "x" * 100_000}], "", "gpt-mini"), "100000 characters"),
+    ("/text_chat", ("hi", [{"role": "root", "content": "x"}], "", "gpt-mini"), "not the role of a message"),
+    ("/text_chat", ("hi", "a text", "", "gpt-mini"), "must be a list"),
+    ("/text_chat", ("hi", [["hi", "yo"]], "", "gpt-mini"), "not the role of a message"),
+    ("/text_chat", ("  ", [], "", "gpt-mini"), "empty"),
+    ("/text_chat", ("hi", [], "", "../../etc"), "choose one of"),
+    ("/text_chat", ("hi", [], "", "smollm2"), "python -m genkit.models fetch smollm2"),
     ("/train", ("gan", "nope", 5, 0), "choose one of"),
     ("/train", ("evil", "mlp", 5, 0), "choose one of"),
 ]

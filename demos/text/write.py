@@ -7,7 +7,7 @@ import gradio as gr
 from demos import download
 from demos.i18n import escape, t, told
 from demos.pen import ASKED, Pen, stopped_by
-from demos.pieces import empty, made_by, note, written
+from demos.pieces import empty, made_by, note, refused, written
 from genkit import models, text
 from genkit.core import Problem, number, pick
 
@@ -19,6 +19,8 @@ SHOWING = (
     "The darker a token, the more it surprised the model that wrote it. Point at it for the number; click it to go back there and choose another one.",
     "颜色越深，模型写到这里越感意外。指着一个词元可看数值；点它，就回到那里另选一个。",
 )
+
+UNKNOWN = ("A model on another server sends its words only, not how likely they were.", "另一台服务器上的模型只送来文字，不提供各个词元的概率。")
 
 
 def settings_of(max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed) -> dict:
@@ -49,7 +51,7 @@ def checked(prompt, model: str) -> str:
 
 
 def stream(prompt, model, *settings):
-    """The pieces so far, each (text, bits of surprise), again and again, at most four times a second; the last list is whole."""
+    """The pieces so far, each (text, bits of surprise; None from a model elsewhere), again and again, at most four times a second; the last list is whole."""
     prompt, settings = checked(prompt, model), settings_of(*settings)
     made, sent = [], 0.0
     for piece in models.guard(text.pieces(models.use("text", model), prompt, **settings)):
@@ -82,23 +84,31 @@ def text_sample(
 @told
 def write(pen, asked, prompt, model, *settings):
     """What a visitor asked for at `asked`, by their clock, until it is whole or they stop it."""
-    made, mark = [], made_by(str(model), seed=settings[-1], temperature=settings[1])
-    for made in stream(prompt, model, *settings):
-        if pen.rests(asked):
-            break
-        yield written(prompt, joined(made), writing=True) + mark
-    yield surprising(prompt, made) + remarks(prompt, model) + mark
+    made, mark, trouble = [], made_by(str(model), seed=settings[-1], temperature=settings[1]), ""
+    try:
+        for made in stream(prompt, model, *settings):
+            if pen.rests(asked):
+                break
+            yield written(prompt, joined(made), writing=True) + mark
+    except Problem as problem:
+        if not joined(made):
+            raise
+        trouble = refused(problem)  # what has come stays
+    yield surprising(prompt, made) + trouble + remarks(prompt, model) + mark
 
 
 def surprising(prompt: str, made: list[tuple[str, float]]) -> str:
     """The prompt in grey, and what was written, each piece coloured by its surprise."""
 
-    def token(piece: str, bits: float) -> str:
+    def token(piece: str, bits: float | None) -> str:
+        if bits is None:
+            return escape(piece)
         name = "" if piece.strip() else f' aria-label="{escape(visible(piece))}"'
         return f'<span tabindex="0" role="button"{name} style="--s:{min(100, 12 * bits):.0f}" data-chance="{percent(2**-bits)}">{escape(piece)}</span>'
 
     body = "".join(token(piece, bits) for piece, bits in made)
-    return f'<div class="written tokens" role="log"><span class="yours">{escape(prompt)}</span>{body}</div>{note(*SHOWING)}'
+    said = UNKNOWN if any(bits is None for _, bits in made) else SHOWING
+    return f'<div class="written tokens" role="log"><span class="yours">{escape(prompt)}</span>{body}</div>{note(*said)}'
 
 
 def visible(piece: str) -> str:
@@ -113,6 +123,8 @@ def percent(chance: float) -> str:
 
 def remarks(prompt: str, model: str) -> str:
     """What the model could not use of the prompt: characters that it never saw, text beyond its context."""
+    if models.elsewhere("text", model):
+        return ""
     network = models.use("text", model)
     strange, (_, cut) = text.unknown(network, prompt), text.fit(network, prompt)
     said = note(f"Characters this model has never seen: {escape(strange[:40])}", f"这个模型没见过的字符：{escape(strange[:40])}", warn=True) if strange else ""

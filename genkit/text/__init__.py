@@ -47,18 +47,20 @@ _FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json",
 PRETRAINED: dict[str, Remote] = {
     name: Remote(repo, int(gigabytes * 1e9), licence, defaults, _FILES, int(memory * 1e9))
     for name, repo, gigabytes, memory, licence, defaults in (  # memory: float32, as on a CPU, and a long prompt
-        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", 0.28, 0.9, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9}),
-        ("smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", 0.73, 2.0, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9}),
+        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", 0.28, 0.9, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}),
+        ("smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", 0.73, 2.0, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}),
         ("qwen3-0.6b", "Qwen/Qwen3-0.6B", 1.52, 3.5, "Apache-2.0", {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
         ("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", 1.0, 2.8, "Apache-2.0", {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
         ("gpt2", "openai-community/gpt2", 0.55, 0.9, "MIT", {"temperature": 0.8, "top_k": 50}),
         ("distilgpt2", "distilbert/distilgpt2", 0.36, 0.6, "Apache-2.0", {"temperature": 0.8, "top_k": 50}),
     )
 }
+INSTRUCT = ("smollm2", "smollm2-360m", "qwen3-0.6b", "qwen2.5-0.5b")  # of these, the ones that were taught to converse
 
 __getattr__ = core.lazily(__name__, {
     "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "pieces": "sampling", "fit": "sampling", "unknown": "sampling", "next_tokens": "chances",
     "train": "training", "validation": "training", "report": "evaluate", "read": "own", "pasted": "own", "clean": "own", "split": "own", "learn": "learning", "overfit": "learning",
     "reading": "tokens", "ways": "why", "look": "why", "attended": "why", "attributions": "why", "heads_of": "why", "habits": "why", "picture": "why",
     "record": "training", "of_order": "ngram",
+    "given": "chat", "conversation": "chat", "Endpoint": "remote",
 })  # fmt: skip

@@ -14,6 +14,7 @@ import torch
 from genkit import core
 from genkit.core import Problem
 from genkit.text import fast, readers
+from genkit.text.remote import Endpoint
 
 OVERLAP = 8  # tokens decoded once more with the new ones: how a token reads may depend on those before it
 FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
@@ -34,10 +35,14 @@ def pieces(
 ) -> Iterator[tuple[str, float]]:
     """The continuation piece by piece, a token or as many as make whole characters, each with its surprise in bits: -log2 of what the model itself gave it.
 
-    prompt: text, which fit() makes token ids of, or the ids themselves. temperature 0 takes the likeliest token; top_k 0, top_p 1 and repetition_penalty 1 change nothing. Closing the iterator stops the computing.
+    prompt: text, which fit() makes token ids of, or the ids themselves; for a model elsewhere text, or the messages of a conversation.
+    temperature 0 takes the likeliest token; top_k 0, top_p 1 and repetition_penalty 1 change nothing. Closing the iterator stops the computing.
     Raises Problem for a prompt that is no text, or an empty one to a chat model.
     """
     max_new_tokens, settings = core.number(max_new_tokens, 0, 10**6, "max_new_tokens", whole=True), checked(temperature, top_k, top_p, repetition_penalty)
+    if isinstance(model, Endpoint):
+        yield from model.pieces(clean(prompt) if isinstance(prompt, str) else prompt, max_new_tokens=max_new_tokens, **settings, seed=seed)
+        return
     ids = prompt if isinstance(prompt, list) else fit(model, prompt)[0]
     rng, written, done, surprise = core.seeded(seed), [], 0, 0.0
 
