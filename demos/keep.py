@@ -45,6 +45,7 @@ class Keeping:
     show: Callable[..., str]  # (model, *values): HTML of what a model that was brought makes
     sampling: Callable[..., str]  # (*values): Python that makes what the tab shows
     training: Callable[..., str]  # (run, *values): Python that trains the same again
+    brings: tuple[str, str] = ("config.json and model.safetensors", "config.json 和 model.safetensors")  # what a loose model consists of
 
 
 def call(name: str, *arguments: Any, **options: Any) -> str:
@@ -148,8 +149,8 @@ def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls:
 
     gr.HTML(
         note(
-            "A model is two small files: its settings and its weights. Take them home, bring them back, or show them to the world.",
-            "一个模型就是两个小文件：设置和权重。带回家、带回来，或展示给全世界。",
+            "A model is a few small files: its settings and its weights. Take them home, bring them back, or show them to the world.",
+            "一个模型就是几个小文件：设置和权重。带回家、带回来，或展示给全世界。",
         )
     )
     source = gr.Radio(
@@ -183,7 +184,7 @@ def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls:
                 answer = gr.HTML()
         with gr.Column(scale=1, min_width=260):
             files = gr.File(
-                label=t("Load a model: its zip, or config.json and model.safetensors", "载入模型：zip，或 config.json 和 model.safetensors"),
+                label=t(f"Load a model: its zip, or {keeping.brings[0]}", f"载入模型：zip，或 {keeping.brings[1]}"),
                 file_count="multiple",
                 height=140,
                 elem_id=f"{keeping.family}-bring",

@@ -1,6 +1,6 @@
 """A model to take along: a folder with a card that says how it was made, zipped or pushed to the Hub, and read again with distrust.
 
-What a stranger hands over is only ever data: three files of fixed names, settings out of a fixed set, weights in safetensors of exactly the shapes
+What a stranger hands over is only ever data: a few files of fixed names, settings out of a fixed set, weights in safetensors of exactly the shapes
 that those settings give. Nothing of it is run, and nothing is allocated before its size is known.
 """
 
@@ -20,7 +20,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from genkit.core import Problem, device
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FILES = {CONFIG: 1 << 16, CARD: 1 << 18, WEIGHTS: 30 << 20}  # name -> the most bytes that are read of it
-SUFFIXES = {Path(name).suffix: name for name in FILES}
+KINDS = {"float32": "F32", "float16": "F16", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}  # what safetensors calls them
 MIB = 1 << 20
 ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
 
@@ -94,53 +94,72 @@ def zipped(folder: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Form:
-    """What a model of one family may look like: make(**config) builds it; fields: what may stand in its config, name -> a tuple or a range of values."""
+    """What a model of one family may look like: make(**config) builds it; fields: what may stand in its config, name -> a tuple or a range of values.
+
+    files: what may be handed over, name -> the most bytes that are read of it; needed: what must be.
+    """
 
     make: Callable[..., Any]
     fields: dict[str, Sequence]
+    files: dict[str, int] = field(default_factory=lambda: FILES)
+    needed: tuple[str, ...] = (CONFIG, WEIGHTS)
+
+    def assembled(self, folder: Path):
+        """The model in a folder of such files. Raises Problem for everything that is not exactly one."""
+        check_weights(folder / WEIGHTS, _blueprint(folder, self))
+        try:
+            return folders.read(self.make, folder)
+        except Problem as problem:  # its words are for whoever restores a folder of the repository
+            log.info("refused a model: %s", problem)
+            raise foreign("") from None
 
 
 def read(paths: Iterable[Path | str], form: Form):
     """The model in a zip, or in loose files, in eval mode on core.device(). Raises Problem for everything that is not exactly such a model."""
     with tempfile.TemporaryDirectory(prefix="genkit-keep-") as scratch:
         folder = Path(scratch)
-        for name, data in _contents([Path(path) for path in paths]).items():
+        for name, data in _contents([Path(path) for path in paths], form).items():
             (folder / name).write_bytes(data)
-        _check_weights(folder / WEIGHTS, _blueprint(folder, form))
-        try:
-            model = folders.read(form.make, folder)
-        except Problem as problem:  # its words are for whoever restores a folder of the repository
-            log.info("refused a model: %s", problem)
-            raise _foreign("") from None
+        model = form.assembled(folder)
     if not all(part.isfinite().all() for part in model.state_dict().values()):
         raise Problem("the weights are not all finite numbers: this model is broken", "权重里有不是有限数的值：这个模型已损坏")
     return model.to(device())
 
 
-def _contents(paths: list[Path]) -> dict[str, bytes]:
-    """What was handed over, by name, none of it larger than FILES allows."""
+def _contents(paths: list[Path], form: Form) -> dict[str, bytes]:
+    """What was handed over, by name, none of it larger than the form allows."""
     if len(paths) == 1 and paths[0].suffix.lower() == ".zip":
-        found = _unzipped(paths[0])
+        found = _unzipped(paths[0], form.files)
     else:
-        named = {SUFFIXES.get(path.suffix.lower(), path.name): path for path in paths}
-        if len(named) < len(paths) or named.keys() - FILES.keys():
+        named = {_name(path, form): path for path in paths}
+        if len(named) < len(paths) or named.keys() - form.files.keys():
             raise Problem(
-                "give one zip, or config.json and model.safetensors; got: {names}",
-                "请提供一个 zip，或 config.json 和 model.safetensors；收到的是：{names}",
+                "give one zip, or {needed}; got: {names}",
+                "请提供一个 zip，或 {needed}；收到的是：{names}",
+                needed=_together(form.needed),
                 names=", ".join(path.name[:60] for path in paths[:5]),
             )
-        found = {name: _limited(name, path.stat().st_size, path.open("rb")) for name, path in named.items()}
-    for name in (CONFIG, WEIGHTS):
+        found = {name: _limited(name, path.stat().st_size, path.open("rb"), form.files[name]) for name, path in named.items()}
+    for name in form.needed:
         if name not in found:
-            raise Problem(
-                "{name} is missing; a model is config.json and model.safetensors", "缺少 {name}；一个模型由 config.json 和 model.safetensors 组成", name=name
-            )
+            raise Problem("{name} is missing; a model is {needed}", "缺少 {name}；一个模型由 {needed} 组成", name=name, needed=_together(form.needed))
     return found
 
 
-def _unzipped(path: Path) -> dict[str, bytes]:
+def _together(names: Sequence[str]) -> tuple[str, str]:
+    return f"{', '.join(names[:-1])} and {names[-1]}", f"{'、'.join(names[:-1])} 和 {names[-1]}"
+
+
+def _name(path: Path, form: Form) -> str:
+    """What a loose file is: browsers write "config (1).json" for a second copy. A name that says nothing counts if its kind does."""
+    name = re.sub(r" ?\(\d+\)", "", path.name)
+    kinds = [known for known in form.needed if Path(known).suffix == path.suffix.lower()]
+    return name if name in form.files or len(kinds) != 1 else kinds[0]
+
+
+def _unzipped(path: Path, files: dict[str, int]) -> dict[str, bytes]:
     """Read in memory, never extracted: no name of the zip becomes a path."""
-    most = sum(FILES.values()) + MIB
+    most = sum(files.values()) + MIB
     if path.stat().st_size > most:
         raise _large(path.name, most)
     raw = path.read_bytes()
@@ -150,16 +169,16 @@ def _unzipped(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             entries = archive.infolist()
             for entry in entries:
-                if entry.filename not in FILES:
+                if entry.filename not in files:
                     raise Problem(
                         "the zip holds '{name}'; only {names} may be in it, in no folder",
                         "zip 里有“{name}”；其中只能有 {names}，且不能放在文件夹里",
                         name=entry.filename[:60],
-                        names=", ".join(FILES),
+                        names=", ".join(files),
                     )
             if len({entry.filename for entry in entries}) < len(entries):
                 raise zipfile.BadZipFile("a name stands twice")
-            return {entry.filename: _limited(entry.filename, entry.file_size, archive.open(entry)) for entry in entries}
+            return {entry.filename: _limited(entry.filename, entry.file_size, archive.open(entry), files[entry.filename]) for entry in entries}
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, Problem):
             raise
@@ -167,12 +186,12 @@ def _unzipped(path: Path) -> dict[str, bytes]:
         raise Problem(en, zh, error=str(error)[:80]) from None
 
 
-def _limited(name: str, size: int, file) -> bytes:
-    """All of a file, unless that is more than FILES allows, whatever it says of its own size."""
+def _limited(name: str, size: int, file, most: int) -> bytes:
+    """All of a file, unless that is more than `most` bytes, whatever it says of its own size."""
     with file:
-        data = b"" if size > FILES[name] else file.read(FILES[name] + 1)
-    if size > FILES[name] or len(data) > FILES[name]:
-        raise _large(name, FILES[name])
+        data = b"" if size > most else file.read(most + 1)
+    if size > most or len(data) > most:
+        raise _large(name, most)
     return data
 
 
@@ -185,14 +204,19 @@ def _large(name: str, most: int) -> Problem:
     )
 
 
-def _settings(folder: Path, fields: dict[str, Sequence]) -> dict:
-    """config.json, every field of it known and within its bounds."""
+def json_of(file: Path) -> dict:
+    """A JSON object that somebody brought. Raises Problem for anything else."""
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
             raise ValueError("not a JSON object")
     except (ValueError, RecursionError) as error:
-        raise Problem("config.json cannot be read ({error})", "无法读取 config.json（{error}）", error=str(error)[:80]) from None
+        raise Problem("{name} cannot be read ({error})", "无法读取 {name}（{error}）", name=file.name, error=str(error)[:80]) from None
+    return found
+
+
+def within(settings: dict, fields: dict[str, Sequence]) -> dict:
+    """The settings, every one of them known and within its bounds."""
     for name, value in settings.items():
         allowed = fields.get(name)
         if allowed is None or type(value) is not type(allowed[0]) or value not in allowed:  # the type too: True == 1
@@ -211,22 +235,27 @@ def _range(allowed: Sequence) -> str:
 
 
 def _blueprint(folder: Path, form: Form) -> dict[str, tuple]:
-    """The name, shape and type of every tensor of the model that config.json describes: built without memory for them."""
-    import torch
-
-    settings = _settings(folder, form.fields)
+    """The shape and the types of every tensor of the model that config.json describes."""
+    settings = within(json_of(folder / CONFIG), form.fields)
     try:
-        with torch.device("meta"):
-            state = form.make(**settings).state_dict()
+        return {name: (shape, (KINDS[dtype],)) for name, (shape, dtype) in drawn(lambda: form.make(**settings)).items()}
     except TypeError as error:
         raise Problem("config.json lacks a setting ({error})", "config.json 缺少设置（{error}）", error=str(error).split("__() ")[-1][:120]) from None
+
+
+def drawn(make: Callable[[], Any]) -> dict[str, tuple]:
+    """The shape and type of every tensor of make(), name -> (shape, dtype): built without memory for them. Raises Problem where they are too many."""
+    import torch
+
+    with torch.device("meta"):
+        state = make().state_dict()
     if sum(part.numel() * part.element_size() for part in state.values()) > FILES[WEIGHTS]:
         raise _large(WEIGHTS, FILES[WEIGHTS])
-    return {name: (tuple(part.shape), part.dtype) for name, part in state.items()}
+    return {name: (tuple(part.shape), str(part.dtype).rpartition(".")[2]) for name, part in state.items()}
 
 
-def _check_weights(file: Path, blueprint: dict[str, tuple]) -> None:
-    """That the header of the safetensors file is sane and promises exactly the tensors of the blueprint."""
+def check_weights(file: Path, wanted: dict[str, tuple]) -> None:
+    """That the header of the safetensors file is sane and promises exactly what is wanted, name -> (shape, the types that it may have)."""
     from safetensors import SafetensorError, safe_open
 
     with file.open("rb") as start:
@@ -239,10 +268,10 @@ def _check_weights(file: Path, blueprint: dict[str, tuple]) -> None:
             promised = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in promised.items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise _broken(str(error)[:80]) from None
-    wanted = {name: (shape, {"float32": "F32", "int64": "I64"}.get(str(dtype).rpartition(".")[2])) for name, (shape, dtype) in blueprint.items()}
-    if promised != wanted:
-        wrong = next(iter(sorted(promised.items() ^ wanted.items())), ("",))[0]
-        raise _foreign(wrong)
+    for name in sorted(promised.keys() | wanted.keys()):
+        (shape, kind), (right, kinds) = promised.get(name, ((), "")), wanted.get(name, (None, ()))
+        if shape != right or kind not in kinds:
+            raise foreign(name)
 
 
 def _broken(error: str) -> Problem:
@@ -251,7 +280,7 @@ def _broken(error: str) -> Problem:
     )
 
 
-def _foreign(tensor: str) -> Problem:
+def foreign(tensor: str) -> Problem:
     return Problem(
         "model.safetensors does not fit config.json ({tensor}): they belong to different networks",
         "model.safetensors 与 config.json 不符（{tensor}）：它们属于不同的网络",

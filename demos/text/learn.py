@@ -23,25 +23,31 @@ LESSON = (
     "understanding and begins to learn it by heart.",
     "一开始每个字符的机会都一样。看损失下降时，字母怎样变成单词，再变成诗行。也可以带来自己的文本，看模型从什么时候起不再理解，而开始死记硬背。",
 )
-KINDS = {  # what can be trained here: label, variant
-    "gpt": ("GPT: a small transformer", "GPT：小型 Transformer", "gpt-mini"),
+KINDS = {  # what can be trained here: label, variant, its settings as far as they differ
+    "gpt": ("GPT: a small transformer", "GPT：小型 Transformer", "gpt-mini", {}),
+    "lstm": ("LSTM: a network with a memory", "LSTM：带记忆的网络", "gpt-mini", {"arch": "lstm", "n_layer": 1, "n_embd": 256, "batch_size": 16}),
+    "ngram": ("n-gram: mere counting, at once", "n-gram：只是数数，立刻学会", "ngram-shakespeare", {"every": 1}),
 }
-SIZES = {  # fields of the variant's Config that are changed
-    "small": (("small", "小"), {"n_layer": 2, "n_head": 2, "n_embd": 64}),
-    "medium": (("medium", "中"), {}),
-    "large": (("large", "大"), {"n_layer": 6, "n_head": 6, "n_embd": 192}),
+SIZES = {  # label, and for each kind the settings that make it so
+    "small": (("small", "小"), {"gpt": {"n_layer": 2, "n_head": 2, "n_embd": 64}, "lstm": {"n_embd": 128}, "ngram": {"order": 3}}),
+    "medium": (("medium", "中"), {"ngram": {"order": 5}}),
+    "large": (("large", "大"), {"gpt": {"n_layer": 6, "n_head": 6, "n_embd": 192}, "lstm": {"n_embd": 512}, "ngram": {"order": 8}}),
 }
+COUNTS = 5  # steps of an n-gram: each counts so large a part of the text more
 STEPS = 400  # offered first
 SHOWN = 8  # tokens whose chances are listed
 
 
 def begin(owner: str, source, pasted, key, cleaning, kind, size, steps, seed) -> str:
     """Start what the controls say; its id. The text itself goes into no snapshot: whoever follows the run sees samples only."""
-    _, _, variant = pick(KINDS, kind, "kind of model", "模型种类")
+    _, _, variant, settings = pick(KINDS, kind, "kind of model", "模型种类")
     _, changes = pick(SIZES, size, "size", "大小")
+    steps = COUNTS if kind == "ngram" else steps
     found = material.material(source, pasted, key, cleaning)
     about = {"corpus": source, "cleaning": tuple(found.cleaned.changed) if found.cleaned else (), "characters": sum(map(len, (found.parts.learn, found.parts.validate, found.parts.test)))}  # fmt: skip
-    return training.begin(owner, "text", variant, steps, seed, about=about, train=functools.partial(text.learn, parts=found.parts), **changes)
+    return training.begin(
+        owner, "text", variant, steps, seed, about=about, train=functools.partial(text.learn, parts=found.parts), **{**settings, **changes.get(kind, {})}
+    )
 
 
 def verdict(shot) -> str:
@@ -172,14 +178,17 @@ def choosing(parts: dict) -> list:
 
 def controls(parts: dict) -> list:
     """Build the choice of a model; what begin() takes after a text."""
-    parts["learn_kind"] = gr.Radio([(t(en, zh), name) for name, (en, zh, _) in KINDS.items()], value="gpt", label=t("Model", "模型"), visible=len(KINDS) > 1)
+    parts["learn_kind"] = gr.Radio([(t(en, zh), name) for name, (en, zh, *_) in KINDS.items()], value="gpt", label=t("Model", "模型"), elem_id="text-kind")
     parts["learn_size"] = gr.Radio(
         [(t(*label), name) for name, (label, _) in SIZES.items()],
         value="medium",
         label=t("Size", "大小"),
-        info=t("A larger one learns more and takes longer; a small text it learns by heart.", "越大学得越多，也越慢；文本太短时会死记硬背。"),
+        info=t(
+            "A larger one learns more and takes longer; a small text it learns by heart. Of an n-gram: how far it looks back, 3, 5 or 8.",
+            "越大学得越多，也越慢；文本太短时会死记硬背。对 n-gram 而言：往回看多远（3、5 或 8）。",
+        ),
     )
-    parts["learn_steps"] = gr.Slider(25, 3000, STEPS, step=25, label=t("Steps", "步数"), elem_id="text-steps")
+    parts["learn_steps"] = gr.Slider(25, 3000, STEPS, step=25, label=t("Steps (an n-gram needs none)", "步数（n-gram 不需要）"), elem_id="text-steps")
     parts["learn_seed"] = gr.Number(0, label=t("Seed", "随机种子"), precision=0)
     return [parts[f"learn_{name}"] for name in ("kind", "size", "steps", "seed")]
 

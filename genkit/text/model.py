@@ -31,7 +31,11 @@ disable_progress_bar()  # the page and the command line have their own
 def character_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
     """A tokenizer with one token for each of the most frequent characters of `text`; every other character becomes <unk>."""
     counts = Counter(text)
-    characters = sorted(sorted(counts, key=lambda c: (-counts[c], c))[: vocab_size - 1])
+    return table_of(sorted(sorted(counts, key=lambda c: (-counts[c], c))[: vocab_size - 1]))
+
+
+def table_of(characters: list[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of these characters, whose tokens count from 1; 0 is <unk>."""
     # a byte-pair encoding that knows no pair is a table of characters
     table = Tokenizer(models.BPE({token: i for i, token in enumerate([UNKNOWN, *characters])}, [], unk_token=UNKNOWN))
     table.decoder = decoders.Fuse()
