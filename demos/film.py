@@ -12,19 +12,23 @@ from demos.pieces import heading, note
 from genkit import films, labels
 
 
-def cut(name: str, made: Sequence[Image], film: Sequence[Image], *, fps: int = films.FPS, columns: int = 8) -> tuple[str, list[str]]:
-    """HTML that plays the film, and the paths of its three files. made: the marked pictures that the PNG holds, `columns` in a row."""
+def cut(name: str, made: Sequence[Image], film: Sequence[Image], *, fps: int = films.FPS, columns: int = 8, scale: int = 10) -> tuple[str, list[str]]:
+    """HTML that plays the film, and the paths of its three files. made: the marked pictures that the PNG holds, `columns` in a row.
+
+    scale: how many pixels of the film a pixel of a picture is wide.
+    """
     film = list(film)
-    mp4 = films.mp4(film, fps=fps)
-    grid = labels.png(films.grid(list(made), columns=columns, scale=4))
-    return player(mp4, len(film), fps), [stored(films.gif(film, fps=fps), f"{name}.gif"), stored(mp4, f"{name}.mp4"), stored(grid, f"{name}.png")]
+    mp4 = films.mp4(film, fps=fps, scale=scale)
+    grid = labels.png(films.grid(list(made), columns=columns, scale=min(scale, 4)))
+    gif = films.gif(film, fps=fps, scale=scale)
+    return player(mp4, len(film), fps, film[0].size), [stored(gif, f"{name}.gif"), stored(mp4, f"{name}.mp4"), stored(grid, f"{name}.png")]
 
 
-def player(mp4: bytes, frames: int, fps: int) -> str:
+def player(mp4: bytes, frames: int, fps: int, size: tuple[int, int] = (28, 28)) -> str:
     seconds = f"{frames / fps:.1f}"
     address = "data:video/mp4;base64," + base64.b64encode(mp4).decode()
     said = note(f"{frames} pictures, {seconds} seconds, then again from the start.", f"{frames} 张图片，{seconds} 秒，循环播放。")
-    return f'<video class="film" controls loop muted playsinline aria-label="{frames} × 28 × 28" src="{address}"></video>{said}'
+    return f'<video class="film" controls loop muted playsinline aria-label="{frames} × {size[0]} × {size[1]}" src="{address}"></video>{said}'
 
 
 def panel(kinds: dict[str, tuple[str, str]], keep: Callable, inputs: list, elem_id: str) -> tuple:

@@ -167,7 +167,7 @@ def random_scene(rng: random.Random) -> Scene:
             return scene
 
 
-def _plural(name: str) -> str:
+def plural(name: str) -> str:
     if name in _PLURALS:
         return _PLURALS[name]
     if name.endswith("y") and name[-2] not in "aeiou":
@@ -180,7 +180,7 @@ def _english(scene: Scene, rng: random.Random) -> str:
         words = [tint] if tint else []
         name = THINGS[thing].names[0] if rng.random() < 0.7 else rng.choice(THINGS[thing].names)
         if scene.count > 1:
-            return " ".join([_COUNTS[scene.count][0], *words, _plural(name)])
+            return " ".join([_COUNTS[scene.count][0], *words, plural(name)])
         words = " ".join([*words, name])
         bare = name in ("grapes",) or rng.random() < 0.15
         return words if bare else f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -293,8 +293,7 @@ def test_guidance_and_the_negative_prompt_change_the_picture(pipe):
     "settings, sentence",
     [
         ({"prompt": "  "}, "the prompt is empty"),
-        ({"prompt": "cat " * 40}, "too long: this model reads 32 tokens, and it has 42"),
-        ({"prompt": "a cat", "negative_prompt": "cat " * 40}, "too long"),
+        ({"prompt": "a cat", "scheduler": "heun"}, "unknown scheduler 'heun'; choose one of: dpm"),
         ({"prompt": "a cat", "seed": "abc"}, "seed must be a number"),
         ({"prompt": "a cat", "num_inference_steps": None}, "num_inference_steps must be a number"),
     ],

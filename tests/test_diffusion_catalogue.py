@@ -177,11 +177,52 @@ def test_it_stops_when_the_generator_is_closed(folders, small, name):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_prompt_that_would_be_cut_off_is_told(folders, name):
+def test_a_prompt_is_cut_where_the_model_stops_reading_and_the_rest_is_told(folders, name):
     pipe = diffusion.load(folders[name])
     limit = {"flux.1-schnell": 256, "z-image-turbo": 512}.get(name, 77)
-    with pytest.raises(Problem, match=f"reads {limit} tokens"):
-        next(diffusion.sample(pipe, "cat " * 600))
+    read, cut = diffusion.fit(pipe, "cat " * 600)
+    assert f"{read} {cut}" == ("cat " * 600).strip()
+    patient = pipe.tokenizer_2 if name == "flux.1-schnell" else pipe.tokenizer
+    assert len(patient(read, verbose=False).input_ids) == limit
+    assert diffusion.fit(pipe, "a cat") == ("a cat", "")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_step_is_kept_and_a_branch_with_nothing_changed_draws_the_same(folders, small, name):
+    pipe = diffusion.load(folders[name])
+    whole, again, other = diffusion.Trace(), diffusion.Trace(), diffusion.Trace()
+    settings = {"num_inference_steps": 4, "seed": 1, "n": 2}
+    *_, last = diffusion.sample(pipe, "a cat", kept=whole, **settings)
+    assert len(last.pictures) == 2 and [len(moment.sample) for moment in whole.moments] == [2] * 4
+    x_t, x0, noise = diffusion.look(pipe, whole, 2, 1)
+    assert x_t.size == x0.size and noise.mode == "RGB"
+    *_, same = diffusion.sample(pipe, "a cat", seed=1, kept=again, origin=(whole, 2))
+    *_, new = diffusion.sample(pipe, "a red dog", seed=5, guidance_scale=3, kept=other, origin=(whole, 2))
+    assert [difference(*pair) for pair in zip(last.pictures, same.pictures, strict=True)] <= [1, 1]
+    assert len(again.moments) == len(other.moments) == 4 and new.image.tobytes() != last.image.tobytes()
+
+
+def difference(one, other):
+    return max(abs(a - b) for a, b in zip(one.tobytes(), other.tobytes(), strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name, make in PIPELINES.items() if make not in (stable_diffusion,)] + ["sd-1.5"])
+def test_words_are_heard_where_there_is_cross_attention_and_the_picture_stays_as_it_was(folders, small, monkeypatch, name):
+    from genkit.diffusion import drawing
+
+    pipe, kept = diffusion.load(folders[name]), diffusion.Trace()
+    settings = {"num_inference_steps": 2, "seed": 1, "guidance_scale": 3.0}
+    *_, heard = diffusion.sample(pipe, "a red cat", kept=kept, **settings)
+    if not hasattr(pipe, "unet"):
+        with pytest.raises(Problem, match="no cross-attention"):
+            diffusion.of_words(kept, [(0, 1)])
+        return
+    maps, rest = diffusion.of_words(kept, [(0, 1), (2, 5), (6, 9)])
+    assert all(heat.shape == rest.shape and (heat > 0).all() for heat in maps)
+    torch.testing.assert_close(torch.tensor(sum(maps) + rest), torch.ones(rest.shape), atol=1e-4, rtol=1e-4)
+    monkeypatch.setattr(drawing, "_recorder", lambda *_: None)
+    *_, unheard = diffusion.sample(pipe, "a red cat", **settings)
+    assert heard.image.tobytes() == unheard.image.tobytes()
 
 
 def test_pickled_weights_are_not_opened(folders, tmp_path):

@@ -64,4 +64,20 @@ PRETRAINED: dict[str, Remote] = {
     "z-image-turbo": Remote("Tongyi-MAI/Z-Image-Turbo", 33_000_000_000, "Apache-2.0", {"num_inference_steps": 9, "guidance_scale": 0.0}, memory=24_000_000_000),
 }
 
-__getattr__ = core.lazily(__name__, {"load": "pipeline", "save": "pipeline", "sample": "pipeline", "Step": "pipeline", "train": "training"})
+SCHEDULERS = {  # name -> its class in diffusers
+    "dpm++": "DPMSolverMultistepScheduler",  # DPM-Solver++ of second order (Lu et al. 2022, https://arxiv.org/abs/2211.01095)
+    "unipc": "UniPCMultistepScheduler",  # Zhao et al. 2023, https://arxiv.org/abs/2302.04867
+    "euler": "EulerDiscreteScheduler",  # Karras et al. 2022, algorithm 2 without churn, https://arxiv.org/abs/2206.00364
+    "ddim": "DDIMScheduler",  # Song et al. 2020, https://arxiv.org/abs/2010.02502
+    "ddpm": "DDPMScheduler",  # Ho et al. 2020: new noise at every step
+}
+
+_HOMES = {
+    "pipeline": ("load", "save"),
+    "drawing": ("sample", "Step"),
+    "training": ("train",),
+    "trace": ("Trace", "look", "film", "quick"),
+    "heat": ("of_words", "painted"),
+    "words": ("fit", "split"),
+}
+__getattr__ = core.lazily(__name__, {name: home for home, names in _HOMES.items() for name in names})

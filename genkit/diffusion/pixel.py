@@ -6,16 +6,19 @@ its own call knows no classes, so drawing a chosen digit is done here. x (B, 1, 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMPipeline, DDIMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from PIL import Image
 
 from genkit import core, images
 from genkit.core import Problem
+from genkit.diffusion import schedulers
+from genkit.diffusion.trace import Trace, decoded
 from genkit.diffusion.training import Average, optimize, velocity
 from genkit.digits import digits, draw
 
@@ -82,28 +85,33 @@ def _noise(rngs) -> torch.Tensor:
     return torch.cat([torch.randn(1, 1, SIZE, SIZE, generator=rng) for rng in rngs])
 
 
-def denoise(pipe, labels: torch.Tensor, rngs: list[torch.Generator], steps: int, guidance: float) -> Iterator[torch.Tensor]:
-    """x after each step, (B, 1, 28, 28), for labels (B,): noise from one generator a picture, then DPM-Solver++ (Lu et al. 2022).
+def denoise(
+    pipe, labels: torch.Tensor, rngs: list[torch.Generator], steps: int, guidance: float, scheduler: str = "dpm++", kept: Trace | None = None
+) -> Iterator[torch.Tensor]:
+    """x after each step, (B, 1, 28, 28), for labels (B,): noise from one generator a picture, then a scheduler of SCHEDULERS. `kept` gets every step.
 
     Guidance: v(any) + guidance (v(y) - v(any)); 1 is none.
     """
-    net = pipe.unet
-    scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, algorithm_type="dpmsolver++", final_sigmas_type="zero")
-    scheduler.set_timesteps(steps)
-    x, labels = _noise(rngs).to(net.device), labels.to(net.device)
-    for t in scheduler.timesteps:
+    net, way = pipe.unet, schedulers.make(pipe.scheduler, scheduler)
+    way.set_timesteps(steps)
+    if kept is not None:
+        kept.follow(way, rngs)
+    x, labels = _noise(rngs).to(net.device) * way.init_noise_sigma, labels.to(net.device)
+    random = {"generator": rngs} if "generator" in inspect.signature(way.step).parameters else {}
+    for t in way.timesteps:
         with torch.no_grad():
-            v = net(x, t, labels).sample
+            x_t = way.scale_model_input(x, t)
+            v = net(x_t, t, labels).sample
             if guidance != 1:
-                free = net(x, t, torch.full_like(labels, ANY)).sample
+                free = net(x_t, t, torch.full_like(labels, ANY)).sample
                 v = free + guidance * (v - free)
-            x = scheduler.step(v, t, x).prev_sample
+            x = way.step(v, t, x, return_dict=False, **random)[0]
         yield x
 
 
-def sample(pipe, prompt: str, steps: int, guidance: float, seed: int) -> Iterator:
+def sample(pipe, prompt: str, steps: int, guidance: float, seed: int, scheduler: str, kept: Trace) -> Iterator:
     """The digits of the prompt side by side, as they come out of the noise. Raises Problem if it holds anything but digits."""
-    from genkit.diffusion.pipeline import Step
+    from genkit.diffusion.drawing import Step
 
     wanted = [int(char) for char in prompt if not char.isspace() and char.isascii() and char.isdigit()]
     if len(wanted) != len("".join(prompt.split())) or not 1 <= len(wanted) <= LIMIT:
@@ -114,6 +122,6 @@ def sample(pipe, prompt: str, steps: int, guidance: float, seed: int) -> Iterato
             prompt=prompt[:60],
         )
     rngs = [core.seeded(seed, index) for index in range(len(wanted))]
-    for step, x in enumerate(denoise(pipe, torch.tensor(wanted), rngs, steps, guidance), start=1):
-        row = x.permute(1, 2, 0, 3).reshape(1, 1, SIZE, -1)  # (1, 1, 28, 28 B)
-        yield Step(images.to_pil(row)[0], step, steps)
+    for step, x in enumerate(denoise(pipe, torch.tensor(wanted), rngs, steps, guidance, scheduler or "dpm++", kept), start=1):
+        kept.pictures = decoded(pipe, x)
+        yield Step(kept.pictures, step, steps)
