@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from genkit import core, folders
 from genkit.core import Problem
-from genkit.text import VARIANTS, Config
+from genkit.text import VARIANTS, Config, fast
 from genkit.text.hmm import Hmm, HmmConfig
 from genkit.text.lstm import Lstm, LstmConfig
 from genkit.text.ngram import Ngram, NgramConfig
@@ -117,7 +117,9 @@ def load(source: Path | str):
             raise
         raise _unreadable(folder, gguf, error) from None
     model.tokenizer = tokenizer
-    return model.to(core.device()).eval()
+    model = model.to(core.device()).eval()
+    fast.quicken(model)
+    return model
 
 
 def _unreadable(folder: Path, gguf: Path | None, error: Exception) -> Problem:
