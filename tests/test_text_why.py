@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from playwright.sync_api import expect
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
@@ -244,3 +245,50 @@ def test_what_cannot_be_explained_is_told_in_its_place(wrong):
 def test_odd_questions_have_answers(odd):
     shown = asked(**odd)
     assert "verdict" in shown and "<img onerror" not in shown
+
+
+def test_a_tree_of_branches_grows_leads_back_and_outlives_a_reload(visit):
+    page = visit("/?tab=text")
+    places, token, prompt = (
+        page.locator("#text-tree-result [role=treeitem]"),
+        page.locator("#text-next button[data-text]").first,
+        page.locator("#text-prompt textarea"),
+    )
+    expect(places).to_have_count(2, timeout=60_000)  # the beginning, and what was written after it
+    said = token.get_attribute("data-text")
+    token.click()
+    expect(places).to_have_count(3)
+    expect(prompt).to_have_value("ROMEO:\n" + said)
+    expect(places.last).to_have_attribute("aria-current", "true")
+    page.locator("#text-result .tokens [role=button]").nth(2).click()  # back into the middle of what was written: a place between the two
+    expect(places).to_have_count(4)
+    assert places.nth(2).get_attribute("aria-level") == "3"
+    places.first.click()
+    expect(prompt).to_have_value("ROMEO:\n")
+    page.reload()
+    expect(places).to_have_count(4, timeout=60_000)
+    page.locator("#text-tree-result [tabindex='0']").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    expect(prompt).to_have_value("ROMEO:\n" + said)
+    page.keyboard.press("Delete")
+    expect(places).to_have_count(3)
+    page.get_by_role("button", name="Forget all").click()
+    expect(places).to_have_count(0)
+
+
+def test_a_token_is_asked_about_by_mouse_and_by_keyboard(visit):
+    page = visit("/?tab=text&lang=zh")
+    expect(page.locator("#text-result .tokens")).to_be_visible(timeout=60_000)
+    page.locator("#text-why > button").click()
+    page.locator("#why-8").click()
+    expect(page.locator("#why-8")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#why-7")).to_be_focused()
+    expect(page.locator("#why-7")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#text-why-result .verdict")).to_contain_text("模型给它的机会是")
+    page.locator("#why-layer-0").click()
+    expect(page.locator("#why-layer-0")).to_have_attribute("aria-pressed", "true")
+    page.locator("#text-prompt textarea").fill("<img src=x onerror=\"document.title='broken'\">")
+    expect(page.locator("#text-why-result [role=option]")).to_have_count(47)
+    assert page.title() != "broken" and page.locator("#text-why-result [src=x]").count() == 0

@@ -1,6 +1,7 @@
 """What may come next: the chances of the likeliest tokens, which move with every letter and every slider; a click appends one."""
 
 import asyncio
+import math
 
 import gradio as gr
 
@@ -71,7 +72,7 @@ async def look(prompt, model, temperature, top_k, top_p, repetition_penalty) -> 
 
 def listed(found) -> str:
     rows = "".join(
-        f'<li><button type="button" data-text="{escape(each.text)}"{" disabled" if PART in each.text else ""}>{named(each)}</button>'
+        f'<li><button type="button" data-text="{escape(each.text)}" data-bits="{-math.log2(each.model) if each.model else ""}"{" disabled" if PART in each.text else ""}>{named(each)}</button>'
         f'<i style="--m:{100 * each.model:.1f}%;--d:{100 * each.drawn:.1f}%"></i>'
         f"<span>{percent(each.model)} → <b>{percent(each.drawn) if each.drawn else '0'}</b></span></li>"
         for each in found.candidates

@@ -104,7 +104,7 @@ def surprising(prompt: str, made: list[tuple[str, float]]) -> str:
         if bits is None:
             return escape(piece)
         name = "" if piece.strip() else f' aria-label="{escape(visible(piece))}"'
-        return f'<span tabindex="0" role="button"{name} style="--s:{min(100, 12 * bits):.0f}" data-chance="{percent(2**-bits)}">{escape(piece)}</span>'
+        return f'<span tabindex="0" role="button"{name} style="--s:{min(100, 12 * bits):.0f}" data-chance="{percent(2**-bits)}" data-bits="{bits:.3f}">{escape(piece)}</span>'
 
     body = "".join(token(piece, bits) for piece, bits in made)
     said = UNKNOWN if any(bits is None for _, bits in made) else SHOWING
