@@ -11,13 +11,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
+from demos.text import views
 from demos.text import why as section
 from genkit import core, text
 from genkit.core import Problem
-from genkit.text import sampling, tokens, why
+from genkit.text import hmm, ngram, sampling, tokens, why
 from genkit.text.model import character_tokenizer, network
 from genkit.text.tokens import reading
 
+LONG = 180_000  # ms: the first text of a server that has just started, on a busy machine
 CORPUS = "the cat sat on the mat, and that was that.\n你好春晚"
 
 
@@ -208,6 +210,58 @@ def test_a_model_without_attention_says_what_it_has_instead():
         why.attended(Bag(60, character_tokenizer(CORPUS, 60)), "cat", 0, 0)
 
 
+# --- counts and states
+
+
+@pytest.fixture
+def counting():
+    """An n-gram of CORPUS, its longest context four characters."""
+    tokenizer = character_tokenizer(CORPUS, 100)
+    ids = torch.tensor(tokenizer(CORPUS).input_ids)
+    model = ngram.Ngram(ngram.NgramConfig(vocab_size=len(tokenizer), n_tokens=len(ids), order=5)).eval()
+    ngram.count(model, ids)
+    model.tokenizer, model.generation_config = tokenizer, GenerationConfig(bos_token_id=tokenizer.get_vocab()["\n"])
+    return model
+
+
+@pytest.fixture
+def stateful():
+    """A hidden Markov model of two states that take turns: one says a, the other b."""
+    model = hmm.Hmm(hmm.HmmConfig(vocab_size=4, n_states=2)).eval()
+    with torch.no_grad():
+        model.start.copy_(torch.tensor([0.9, 0.1]).log())
+        model.transition.copy_(torch.tensor([[0.1, 0.9], [0.8, 0.2]]).log())
+        model.emission.copy_(torch.tensor([[0.01, 0.01, 0.96, 0.02], [0.01, 0.01, 0.02, 0.96]]).log())
+    model.tokenizer, model.generation_config = character_tokenizer("ab\n", 4), GenerationConfig(bos_token_id=None)
+    return model
+
+
+def test_an_ngram_shows_its_counts_and_the_places_in_its_corpus(counting, monkeypatch):
+    monkeypatch.setattr(section.models, "use", lambda family, name: counting)
+    shown = asked(prompt="see: the", written="", model="ngram-shakespeare")
+    often = CORPUS.count("the")
+    assert f"“the”</th><td>{often}</td><td><b>␣</b> {often}" in shown
+    assert f"corpus has this: {CORPUS.count(' the')} places" in shown and shown.count("<mark>␣the</mark>") == CORPUS.count(" the")
+    seen = reading(counting, "see: the")
+    shares, _ = views.counts(counting, seen, why.look(counting, seen.ids), len(seen.ids), -1, -1)
+    assert shares == sorted(shares) and shares[0] == 0 and 0 < shares[-2] <= shares[-1] <= 1
+    with pytest.raises(Problem, match="no attention; it has the counts"):
+        why.attended(counting, "the", 0, 0)
+
+
+def test_a_hidden_markov_model_shows_the_path_of_its_states(stateful, monkeypatch):
+    ids = reading(stateful, "abba").ids
+    walk = why.walk(stateful, ids)
+    assert walk.states == (0, 1, 1, 0) and min(walk.sure) > 0.9 and walk.beliefs.shape == (4, 2)
+    last = walk.beliefs[3]
+    assert walk.following[0] == (1, pytest.approx(0.9 * last[0].item() + 0.2 * last[1].item(), rel=1e-4))
+    assert why.likes(stateful, 0, 1)[0] == (2, pytest.approx(0.96)) and why.leads(stateful, 1)[0] == (0, pytest.approx(0.8))
+    monkeypatch.setattr(section.models, "use", lambda family, name: stateful)
+    shown = asked(prompt="abba", written="", model="hmm-shakespeare", at=2)
+    assert "through state 1 of 2" in shown and shown.count("<code>") == 4 + 4
+    assert "comes state 1 of 2 (" in asked(prompt="abba", written="", model="hmm-shakespeare")
+
+
 # --- the page
 
 
@@ -254,7 +308,8 @@ def test_a_tree_of_branches_grows_leads_back_and_outlives_a_reload(visit):
         page.locator("#text-next button[data-text]").first,
         page.locator("#text-prompt textarea"),
     )
-    expect(places).to_have_count(2, timeout=60_000)  # the beginning, and what was written after it
+    expect(page.locator("#text-result .tokens")).to_be_visible(timeout=LONG)
+    expect(places).to_have_count(2)  # the beginning, and what was written after it
     said = token.get_attribute("data-text")
     token.click()
     expect(places).to_have_count(3)
@@ -266,7 +321,7 @@ def test_a_tree_of_branches_grows_leads_back_and_outlives_a_reload(visit):
     places.first.click()
     expect(prompt).to_have_value("ROMEO:\n")
     page.reload()
-    expect(places).to_have_count(4, timeout=60_000)
+    expect(places).to_have_count(4, timeout=LONG)
     page.locator("#text-tree-result [tabindex='0']").focus()
     page.keyboard.press("End")
     page.keyboard.press("Enter")
@@ -279,7 +334,7 @@ def test_a_tree_of_branches_grows_leads_back_and_outlives_a_reload(visit):
 
 def test_a_token_is_asked_about_by_mouse_and_by_keyboard(visit):
     page = visit("/?tab=text&lang=zh")
-    expect(page.locator("#text-result .tokens")).to_be_visible(timeout=60_000)
+    expect(page.locator("#text-result .tokens")).to_be_visible(timeout=LONG)
     page.locator("#text-why > button").click()
     page.locator("#why-8").click()
     expect(page.locator("#why-8")).to_have_attribute("aria-selected", "true")

@@ -1,9 +1,6 @@
 """Why this token? The text with what the model looked back at, the tokens it is made of, and their bytes. A click on a token asks about that one."""
 
 import asyncio
-import base64
-import io
-import json
 import math
 
 import gradio as gr
@@ -11,6 +8,7 @@ import gradio as gr
 from demos.answer import answer
 from demos.i18n import both, escape, told
 from demos.pieces import empty, note, refused
+from demos.text.views import HOW, LEAST, MEANT, MOST, VIEWS, buttons, called, most, portion
 from demos.text.write import checked, percent, visible
 from genkit import models, text
 from genkit.core import Problem, number
@@ -20,25 +18,7 @@ LESSON = (
     "A token is not chosen out of nothing. Click any token of the text, or walk with the arrow keys, to see what the model had in view when it decided on it.",
     "词元不是凭空选出来的。点文本中的任何一个词元，或用方向键移动，看看模型决定它的时候眼里有什么。",
 )
-HOW = {
-    "attention": ("Where it looked: attention", "它看向哪里：注意力"),
-    "gradient": ("What moved it: gradient × input", "什么推动了它：梯度 × 输入"),
-}
-MEANT = {
-    "attention": (
-        "In every layer, each head divides one whole glance among the tokens so far. A head that has nothing to look for often rests on the very first token. Attention says where a head reads, not what it makes of it.",
-        "在每一层里，每个注意力头把一份完整的目光分给已有的词元。无事可找的头常常停在最前面的词元上。注意力说明它从哪里读取，不说明它读出了什么。",
-    ),
-    "gradient": (
-        "How much the chosen token's score would change with each earlier token, times that token itself. Orange spoke for it (+), teal spoke against it (−).",
-        "每个在前的词元对所选词元得分的影响（梯度乘以输入）。橙色是支持（+），青色是反对（−）。",
-    ),
-}
-MOST = {"attention": ("Looked back at, most of all", "最主要看向"), "gradient": ("Moved it most", "推动最大的")}
-THUMB = 64  # pixels
-TOP = 5
 TEXT = "The text, token by token; arrow keys choose one · 文本的各个词元；用方向键选择"
-LEAST = 0.001  # a share below it is not listed
 # the text to explain: the prompt, and what was written after it if that is still about this prompt. Nothing is asked while nobody can see the answer.
 ASKED = """(now, prompt, model) => {
   if (!document.querySelector('#text-why-result')?.offsetParent || document.querySelector('#text-result .cursor')) return now;
@@ -101,7 +81,7 @@ def explained(prompt, written, model, how, layer, head, at) -> str:
         shares, aside = VIEWS[how](network, seen, known, at, layer, head)
         said = verdict(network, seen, known, at)
     choice = buttons([(both(*HOW[way]), {"how": way}, way == how) for way in ways], ("How to ask", "怎样提问")) if len(ways) > 1 else ""
-    left = f"<div>{passage(seen, shares, at)}{most(seen, shares, at, MOST[how])}</div>"
+    left = f"<div>{passage(seen, shares, at)}{most(seen, shares, at, MOST[how]) if how in MOST else ''}</div>"
     return f'{left_out(seen)}{choice}{note(*MEANT[how])}{said}<div class="why">{left}{aside}</div>{tokeniser(seen)}'
 
 
@@ -124,32 +104,6 @@ def text_attention(text: str, model: str = "gpt-shakespeare", layer: int = 0, he
     return {"tokens": tokens, "layers": found.layers, "heads": found.heads, "cut": found.reading.cut, "attention": rows}
 
 
-# --- a view for each way to ask: the share of every token before `at`, and what stands beside the text (HTML)
-
-
-def attention(network, seen, known, at: int, layer: int, head: int) -> tuple[list[float], str]:
-    weights = known.attention
-    layers, heads = weights.shape[:2]
-    layer, head = layers // 2 if layer < 0 else min(layer, layers - 1), min(head, heads - 1)
-    chosen = text.heads_of(weights, layer, head)
-    stack = buttons([(str(each + 1), {"layer": each}, each == layer) for each in range(layers)], ("Layer; 1 is next to the text", "层；第 1 层紧挨文本"))
-    small = [png(text.picture(text.heads_of(weights, layer, each), THUMB)) for each in range(-1, heads)]
-    names = [both("all", "平均"), *(str(each + 1) for each in range(heads))]
-    crown = buttons(
-        [(f'<img alt="" src="{image}">{name}', {"head": each - 1}, each - 1 == head) for each, (image, name) in enumerate(zip(small, names, strict=True))],
-        ("Head of this layer; “all” is their mean", "该层的注意力头；“平均”是所有头的均值"),
-    )
-    return chosen[at - 1, :at].tolist(), f"<div>{stack}{crown}{glance(chosen, at)}</div>"
-
-
-def gradient(network, seen, known, at: int, layer: int, head: int) -> tuple[list[float], str]:
-    pushes = text.attributions(network, seen.ids, at)
-    return (pushes / pushes.abs().sum().clamp(min=1e-12)).tolist(), ""
-
-
-VIEWS = {"attention": attention, "gradient": gradient}
-
-
 # --- the pieces
 
 
@@ -166,14 +120,6 @@ def verdict(network, seen, known, at: int) -> str:
         en = f"{token[0]}: standing at {stands[0]}, the model gave it {percent(chance)}, number {rank + 1:,} on its list. Surprise: {bits} bits."
         zh = f"{token[1]}：在{stands[1]}处，模型给它的机会是 {percent(chance)}，在它的列表中排第 {rank + 1:,}。意外程度：{bits} 比特。"
     return f'<p class="verdict" role="status">{both(en, zh)}</p>'
-
-
-def called(token) -> tuple[str, str]:
-    """A token within a sentence, English and Chinese (HTML)."""
-    if token.parts > 1:
-        whole = escape(visible(token.whole)) or "�"
-        return f"part {token.part} of {token.parts} of “{whole}”", f"“{whole}”的第 {token.part}/{token.parts} 部分"
-    return (f"“{escape(visible(token.text)) or '�'}”",) * 2
 
 
 def passage(seen, shares: list[float], at: int) -> str:
@@ -200,45 +146,6 @@ def drawn(token) -> str:
     if token.kind == "special":
         return escape(visible(token.text))
     return escape(token.text).replace("\n", "⏎\n").replace("\t", "⇥") or "�"
-
-
-def portion(share: float) -> str:
-    """A share; only what spoke against has a sign."""
-    return f"−{percent(-share)}" if share < 0 else percent(share)
-
-
-def most(seen, shares: list[float], at: int, title: tuple[str, str]) -> str:
-    """The tokens with the largest shares, in words, and all of them for whoever wants to read on."""
-    order = sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
-    if not order:
-        return ""
-    largest = abs(shares[order[0]]) or 1
-    rows = "".join(
-        f'<li><b>{both(*called(seen.tokens[place]))}</b><i class="{"less" if shares[place] < 0 else ""}" style="--m:{100 * abs(shares[place]) / largest:.1f}%;--d:0%"></i>'
-        f"<span><b>{portion(shares[place])}</b>, {distance(at - 1 - place)}</span></li>"
-        for place in order[:TOP]
-    )
-    named = [(called(seen.tokens[place]), portion(shares[place])) for place in range(len(shares)) if abs(shares[place]) >= LEAST]
-    listed = [", ".join(f"{token[language]} {share}" for token, share in named) for language in (0, 1)]
-    rest = f'<details id="why-all"><summary>{both("Every token with 0.1 % or more, in order", "所有不小于 0.1 % 的词元，按顺序")}</summary><p>{both(*listed)}</p></details>'
-    return f'<h4>{both(*title)}</h4><ol class="chances looked">{rows}</ol>{rest}'
-
-
-def distance(back: int) -> str:
-    return both(f"{back} back", f"往回 {back} 个") if back else both("where it stood", "它所在处")
-
-
-def glance(weights, at: int) -> str:
-    """The whole matrix as a picture, and what it shows in words."""
-    spent, rows = text.habits(weights), len(weights)
-    said = note(
-        f"Each row is a token, each column what it looked at; the future, top right, cannot be seen. The line is the row above. On average over the text this spends {percent(spent['first'])} on the very first token, "
-        f"{percent(spent['before'])} on the one just before, {percent(spent['here'])} where it stands, and looks {spent['back']:.1f} tokens back.",
-        f"每一行是一个词元，每一列是它所看的对象；右上方是未来，看不到。横线标出所选的一行。整段文本平均：{percent(spent['first'])} 落在最前面的词元，"
-        f"{percent(spent['before'])} 落在前一个，{percent(spent['here'])} 落在自身，平均往回看 {spent['back']:.1f} 个词元。",
-    )
-    image = f'<img alt="" data-rows="{rows}" src="{png(text.picture(weights))}">'
-    return f'<div class="glance">{image}<i style="--y:{100 * (at - 0.5) / rows:.2f}%" aria-hidden="true"></i></div>{said}'
 
 
 def tokeniser(seen) -> str:
@@ -272,21 +179,6 @@ def left_out(seen) -> str:
         f"开头的 {seen.cut:,} 个字符未计入：这里只看最后 {len(seen.ids)} 个词元。",
         warn=True,
     )
-
-
-def buttons(choices: list[tuple[str, dict, bool]], name: tuple[str, str]) -> str:
-    """A row of buttons of which one is pressed: (HTML, what a click changes about the question, pressed)."""
-    row = "".join(
-        f'<button type="button" id="why-{"-".join(map(str, *asked.items()))}" data-ask=\'{json.dumps(asked)}\' aria-pressed="{"true" if pressed else "false"}">{shown}</button>'
-        for shown, asked, pressed in choices
-    )
-    return f'<div class="picks" role="group" aria-label="{name[0]} · {name[1]}"><p>{both(*name)}</p>{row}</div>'
-
-
-def png(picture) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:

@@ -61,6 +61,7 @@ __getattr__ = core.lazily(__name__, {
     "load": "model", "save": "model", "from_wheel": "wheel", "sample": "sampling", "pieces": "sampling", "fit": "sampling", "unknown": "sampling", "next_tokens": "chances",
     "train": "training", "validation": "training", "report": "evaluate", "read": "own", "pasted": "own", "clean": "own", "split": "own", "learn": "learning", "overfit": "learning",
     "reading": "tokens", "ways": "why", "look": "why", "attended": "why", "attributions": "why", "heads_of": "why", "habits": "why", "picture": "why",
+    "walk": "why", "likes": "why", "leads": "why", "counts": "ngram", "places": "ngram",
     "record": "training", "of_order": "ngram",
     "given": "chat", "conversation": "chat", "Endpoint": "remote",
 })  # fmt: skip

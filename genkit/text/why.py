@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from genkit import core
 from genkit.core import Problem
+from genkit.text import hmm
 from genkit.text.tokens import Reading, reading
 
 KEPT = 48_000_000  # bytes of attention that are kept per model, so that the next question about the same text is answered at once
@@ -183,3 +184,38 @@ def attributions(model, ids: tuple[int, ...], at: int) -> torch.Tensor:
         return (gradient * _caught.leaf).detach()[0].sum(dim=-1).float().cpu()
     finally:
         _caught.wanted, _caught.leaf = False, None
+
+
+# --- hidden states
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The states that a hidden Markov model imagines behind a text."""
+
+    states: tuple[int, ...]  # the likeliest path, a state for each token
+    sure: tuple[float, ...]  # how likely that state is there, given the whole text
+    beliefs: torch.Tensor  # (T, K): the same of every state
+    following: tuple[tuple[int, float], ...]  # the likeliest states of the next token
+
+
+def walk(model, ids: tuple[int, ...], k: int = 3) -> Walk:
+    """The path of states behind a text, and the k likeliest states after it. Rabiner 1989, section III: https://doi.org/10.1109/5.18626."""
+    states, beliefs = hmm.path(model, list(ids))
+    sure = beliefs[torch.arange(len(states)), torch.tensor(states)]
+    return Walk(tuple(states), tuple(sure.tolist()), beliefs, _top(beliefs[-1] @ model.chances()[1].cpu(), k))
+
+
+def likes(model, state: int, k: int = 5) -> tuple[tuple[int, float], ...]:
+    """The k tokens that a state says most often, and how often."""
+    return _top(model.chances()[2][state], k)
+
+
+def leads(model, state: int, k: int = 3) -> tuple[tuple[int, float], ...]:
+    """The k states that follow a state most often, and how often."""
+    return _top(model.chances()[1][state], k)
+
+
+def _top(chances: torch.Tensor, k: int) -> tuple[tuple[int, float], ...]:
+    found = chances.topk(min(k, len(chances)))
+    return tuple(zip(found.indices.tolist(), found.values.tolist(), strict=True))
