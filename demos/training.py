@@ -194,18 +194,27 @@ class Panel:
 
     In between a family adds buttons of its own with starts() and acts(), and components of its own to `extra`.
     more(snapshot, own, fresh): what those show, component -> value; own: whether the visitor operates this run; fresh: the page has not shown it before.
-    detail(run, exam): HTML of an examination, for the timeline. resume: what the Resume button does.
+    detail(run, exam): HTML of an examination, for the timeline. resume: what the Resume button does. begins: what the button says that starts a run.
     """
 
-    def __init__(self, kept: gr.BrowserState, family: str, *, more: Callable | None = None, detail: Callable | None = None, resume: Callable = runs.resume):
-        self.kept, self.family, self.extra = kept, family, []
+    def __init__(
+        self,
+        kept: gr.BrowserState,
+        family: str,
+        *,
+        more: Callable | None = None,
+        detail: Callable | None = None,
+        resume: Callable = runs.resume,
+        begins: tuple[str, str] = ("Train from noise", "从零开始训练"),
+    ):
+        self.kept, self.family, self.extra, self.begins = kept, family, [], begins
         self.more, self.detail, self.go_on = more or (lambda shot, own, fresh: {}), detail or (lambda run, exam: ""), resume
 
     def button(self, name: str, en: str, zh: str, **options) -> gr.Button:
         return gr.Button(t(en, zh), elem_id=f"{self.family}-{name}", min_width=70, **options)
 
     def buttons(self) -> None:
-        self.start = self.button("start", "Train from noise", "从零开始训练", variant="primary")
+        self.start = self.button("start", *self.begins, variant="primary")
         with gr.Row():
             self.pause = self.button("pause", "Pause", "暂停", interactive=False)
             self.resume = self.button("resume", "Resume", "继续", interactive=False)

@@ -22,6 +22,7 @@ from genkit.models import guard
 from genkit.records import Frame, Snapshot, Thinned
 
 POINTS, FRAMES = 200, 60  # of a curve, of the timeline that are kept
+DEADLINE = 600.0  # seconds of running, unless a run is given another one
 SLOWEST = 2.0  # seconds of rest between two events, at most
 TICK, BEAT = 0.25, 2.0  # seconds between two snapshots that follow() yields: at least, at most
 LET_GO = 5.0  # seconds that follow() waits for the last event of a run that was told to stop
@@ -95,7 +96,7 @@ def configure(**limits: float) -> None:
 
 
 def start(
-    owner: str, events: Iterator[Event], *, title: str = "", deadline: float = 600.0, about: dict[str, Any] | None = None, control: Control | None = None
+    owner: str, events: Iterator[Event], *, title: str = "", deadline: float = DEADLINE, about: dict[str, Any] | None = None, control: Control | None = None
 ) -> str:
     """Put the run into the line; its id. While a run of the same owner and title is alive, that one's id: two clicks train once.
 

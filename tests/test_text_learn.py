@@ -42,7 +42,15 @@ def start(owner="pupil", pasted=SECRET, steps=30, **changed):
 
 def test_the_report_counts_before_and_after_and_says_why_the_parts_are_neighbours():
     said = material.report("own", SECRET + "\r\n\n\n" + SECRET[:900] + "\x07", "", ALL)
-    for words in ("control characters taken out", "repeated lines taken out", "去掉", "stretches of the text", "连续的一段", "to learn from", "Alphabet: "):
+    for words in (
+        "ontrol characters taken out: 1",
+        "epeated lines taken out: ",
+        "去掉的控制字符：1",
+        "stretches of the text",
+        "连续的一段",
+        "to learn from",
+        "Alphabet: ",
+    ):
         assert words in said
     assert re.search(r"control characters</span>.*?<td>1</td><td>0</td>", said)
     assert "control characters taken out" not in material.report("own", SECRET + "\x07", "", [])
@@ -67,13 +75,23 @@ def test_a_pdf_by_the_name_of_txt_is_refused_and_deleted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_class_that_uploads_one_file_everybody_gets_it(tmp_path):
+    file = tmp_path / "handout.txt"
+    file.write_text(SECRET)
+    first, _ = material.take(str(file), "")
+    second, _ = material.take(str(file), "")  # the first has deleted it, from the place where Gradio keeps equal files
+    assert first != second and material.SHELF.get(first) is material.SHELF.get(second)
+    with pytest.raises(Problem, match="no longer kept"):
+        material.take(str(tmp_path / "other.txt"), "")
+
+
 @pytest.mark.parametrize(
     "pasted, said",
     [
         ("", "Paste a text or choose a file"),
         (" \n", "Paste a text or choose a file"),
         ("too short", "9 characters are too few"),
-        ("The same line again and again.\n" * 10_000, "9,999 repeated lines taken out"),
+        ("The same line again and again.\n" * 10_000, "Repeated lines taken out: 9,999"),
         ("😀" * 600, "600"),
         ("كان يا ما كان في قديم الزمان، سلطان عظيم له ثلاثة أبناء.\n" * 1 + "مرحبا " * 200, "Alphabet"),
         ("\ud83d and \udc00 " * 100, "200 halves of a character"),
@@ -146,6 +164,7 @@ def test_over_fitting_is_named_in_both_languages():
         ({"seconds": 20, "promised": 90}, "about 90 s of training; 20 s have passed"),
         ({"seconds": 95, "promised": 90, "arrived": 95}, "promised after 90 s of training and came after 95 s"),
         ({"seconds": 3, "arrived": 3}, "too short for a promise"),
+        ({"seconds": 30, "promised": 900}, "would take about 900 s, but a training is stopped after 600 s"),
     ],
 )
 def test_the_promise_is_told_as_it_is(times, said):

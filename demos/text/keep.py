@@ -17,8 +17,8 @@ TITLE = ("Keep it: download, load, share, code", "带走它：下载、载入、
 CONTROLS = ("prompt", "model", "length", "temperature", "top_k", "top_p", "repetition_penalty", "seed")
 MOST = 300  # tokens that a model which a visitor has brought writes at a time
 NGRAM = (
-    "An n-gram is nothing but the text that it has counted: whoever gets its files can read your text. The others hold no text.",
-    "n-gram 就是它数过的文本本身：拿到文件的人能读到您的文本。其他模型里没有原文。",
+    "An n-gram is nothing but the text that it has counted: whoever gets its files can read your text. The others hold none of it, though one that over-fits may know passages by heart.",
+    "n-gram 就是它数过的文本本身：拿到文件的人能读到您的文本。其他模型里没有原文，但过拟合的模型可能背下一些段落。",
 )
 WHAT = {
     "gpt": "A small transformer (Llama architecture) that writes character by character, {how}.",
@@ -111,7 +111,9 @@ def training(run: runs.Snapshot, *values) -> str:
     mine = about["corpus"] == OWN
     return TRAIN.format(
         imports="from pathlib import Path\n\nfrom genkit import text\n" if mine else "from genkit import corpora, text\n",
-        material=MINE.format(cleaning=literal(list(about["cleaning"]))) if mine else f"parts = text.split({call('corpora.corpus', about['corpus'])})",
+        material=MINE.format(cleaning="[" + ", ".join(map(literal, about["cleaning"])) + "]")
+        if mine
+        else f"parts = text.split({call('corpora.corpus', about['corpus'])})",
         learn=call("text.learn", about["variant"], Name("parts"), **recipe(run)),
         stop=panel.STOP.format(step=run.step) if run.step < run.steps else "",
         sample=sample("event.model", values),

@@ -44,7 +44,7 @@ def begin(owner: str, source, pasted, key, cleaning, kind, size, steps, seed) ->
     _, changes = pick(SIZES, size, "size", "大小")
     steps = COUNTS if kind == "ngram" else steps
     found = material.material(source, pasted, key, cleaning)
-    about = {"corpus": source, "cleaning": tuple(found.cleaned.changed) if found.cleaned else (), "characters": sum(map(len, (found.parts.learn, found.parts.validate, found.parts.test)))}  # fmt: skip
+    about = {"kind": kind, "corpus": source, "cleaning": tuple(found.cleaned.changed) if found.cleaned else (), "characters": sum(map(len, (found.parts.learn, found.parts.validate, found.parts.test)))}  # fmt: skip
     return training.begin(
         owner, "text", variant, steps, seed, about=about, train=functools.partial(text.learn, parts=found.parts), **{**settings, **changes.get(kind, {})}
     )
@@ -67,6 +67,13 @@ def promise(exam: learning.Exam) -> str:
         return note(f"It took {come} s of training, too short for a promise.", f"训练用了 {come} 秒，时间太短，没有作承诺。")
     if said is None:
         return note("How long it will take is being measured…", "正在测算需要多长时间……")
+    if said > runs.DEADLINE:
+        most = round(runs.DEADLINE)
+        return note(
+            f"It would take about {said} s, but a training is stopped after {most} s and keeps its best moment. Fewer steps or a smaller model come to an end.",
+            f"大约需要 {said} 秒，但训练最多进行 {most} 秒，届时保留最好的一刻。减少步数或选小一些的模型即可走到终点。",
+            warn=True,
+        )
     return note(f"The end comes after about {said} s of training; {took} s have passed.", f"训练约 {said} 秒后结束；已过 {took} 秒。")
 
 
@@ -124,7 +131,7 @@ def write_on(pen, asked, kept, prompt, temperature):
         raise Problem("the prompt has {n} characters; at most {most} are read", "提示有 {n} 个字符；最多读取 {most} 个", n=len(str(prompt)), most=PROMPT)
     run, model = own_model(kept)
     temperature, so_far, sent = number(temperature, 0, 5, "temperature"), "", 0.0
-    mark = made_by(f"{run.about['variant']}, trained by a visitor", step=run.exam.best if run.exam else 0, temperature=temperature)
+    mark = made_by(f"{run.about.get('kind', 'gpt')} of a visitor", step=run.exam.best if run.exam else 0, temperature=temperature)
     for so_far in models.guard(text.sample(model, prompt, max_new_tokens=300, temperature=temperature, seed=run.about["seed"])):
         if pen.rests(asked):
             break
@@ -214,7 +221,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     def more(shot, own: bool, fresh: bool) -> dict:
         return {parts["learn_verdict"]: verdict(shot), parts["learn_mine"]: gr.Column(visible=own and shot.step > 0)}
 
-    desk = training.Panel(kept, "text", more=more)
+    desk = training.Panel(kept, "text", more=more, begins=("Train from nothing", "从零开始训练"))
     gr.HTML(note(*LESSON))
     with gr.Row():
         with gr.Column(scale=1, min_width=260):

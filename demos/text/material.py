@@ -27,11 +27,11 @@ CORPORA = {
     OWN: ("My own text", "我自己的文本"),
 }
 STEPS = {  # of the cleaning: what it is called, and what it did
-    "ends": (("Line ends: all alike", "统一换行符"), ("line ends made alike", "个换行符已统一")),
-    "controls": (("Control characters: out", "去掉控制字符"), ("control characters taken out", "个控制字符已去掉")),
-    "unicode": (("Unicode: one way to write é (NFC)", "Unicode 规范化（NFC）"), ("lines written in the normal form", "行已规范化")),
-    "repeated": (("Repeated lines: once", "重复的行只留一行"), ("repeated lines taken out", "个重复行已去掉")),
-    "empty": (("Empty lines: one at a time", "连续空行只留一行"), ("empty lines taken out", "个空行已去掉")),
+    "ends": (("Line ends: all alike", "统一换行符"), ("line ends made alike", "统一的换行符")),
+    "controls": (("Control characters: out", "去掉控制字符"), ("control characters taken out", "去掉的控制字符")),
+    "unicode": (("Unicode: one way to write é (NFC)", "Unicode 规范化（NFC）"), ("lines written in the normal form", "规范化的行")),
+    "repeated": (("Repeated lines: once", "重复的行只留一行"), ("repeated lines taken out", "去掉的重复行")),
+    "empty": (("Empty lines: one at a time", "连续空行只留一行"), ("empty lines taken out", "去掉的空行")),
 }
 COUNTED = {
     "characters": ("characters", "字符"),
@@ -44,7 +44,8 @@ COUNTED = {
 PARTS = (("to learn from", "用来学习"), ("to validate: which moment was best?", "用来验证：哪一刻最好？"), ("to test, at the very end", "最后用来测试"))
 LETTERS = 60  # of the alphabet that are shown
 SHELF = Shelf(
-    nothing=("the file is no longer kept (it goes {n} minutes after its last use); choose it again", "文件已不再保留（最后一次使用后 {n} 分钟）；请重新选择")
+    cap=60,
+    nothing=("the file is no longer kept (it goes {n} minutes after its last use); choose it again", "文件已不再保留（最后一次使用后 {n} 分钟）；请重新选择"),
 )
 
 
@@ -58,16 +59,29 @@ class Material:
 
 
 def take(path: str, key: str) -> tuple[str, str]:
-    """Read an uploaded file and delete it: the key of what was in it, and its name. The file under the former key goes."""
+    """Read an uploaded file and delete it: the key of what was in it, and its name. The file under the former key goes.
+
+    Gradio keeps equal files in one place: of a class that uploads what the teacher has handed out, one may find it deleted by another, and takes over what that one read.
+    """
     SHELF.drop(key)
-    path = Path(path)
+    file = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(own.MOST + 1)
+        with file.open("rb") as opened:
+            read = own.read(opened.read(own.MOST + 1))
+    except FileNotFoundError:
+        read = SHELF.get(_takers.get(path, ""))
     finally:
         with suppress(OSError):
-            path.unlink()
-    return SHELF.put(own.read(data)), path.name
+            file.unlink()
+    key = SHELF.put(read)
+    _takers.pop(path, None)
+    _takers[path] = key
+    while len(_takers) > SHELF.cap:
+        _takers.pop(next(iter(_takers)))
+    return key, file.name
+
+
+_takers: dict[str, str] = {}  # where an uploaded file was -> the newest key of what was in it
 
 
 def material(source, pasted, key, steps) -> Material:
@@ -128,8 +142,8 @@ def cleaning(cleaned: own.Cleaned) -> str:
     )
     head = "".join(f"<th scope=col>{both(*words)}</th>" for words in (("Cleaning", "清洗"), ("before", "之前"), ("after", "之后")))
     did = [(STEPS[name][1], n) for name, n in cleaned.changed.items() if n]
-    en, zh = "; ".join(f"{n:,} {words[0]}" for words, n in did), "；".join(f"{n:,} {words[1]}" for words, n in did)
-    said = note(f"{en}.", f"{zh}。") if did else note("Nothing needed cleaning.", "没有需要清洗的内容。")
+    en, zh = "; ".join(f"{words[0]}: {n:,}" for words, n in did), "；".join(f"{words[1]}：{n:,}" for words, n in did)
+    said = note(f"{en[:1].upper()}{en[1:]}.", f"{zh}。") if did else note("Nothing needed cleaning.", "没有需要清洗的内容。")
     return f'<table class="sums"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{said}'
 
 
