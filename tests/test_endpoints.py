@@ -29,6 +29,7 @@ ENDPOINTS = {
     "/diffusion_heatmap",
     "/text_sample",
     "/text_next",
+    "/text_perplexity",
     "/text_attention",
     "/text_chat",
     "/train",
@@ -145,6 +146,14 @@ def test_text_attention_gives_a_row_for_each_token_which_sums_to_1_and_never_loo
     assert len(long["attention"]) == 128 and long["cut"] == 1000 - 127
 
 
+def test_text_perplexity_says_how_well_a_model_foresees_a_text(client):
+    well, badly = (
+        client.predict("To be, or not to be: that is the question", name, api_name="/text_perplexity") for name in ("lstm-shakespeare", "hmm-shakespeare")
+    )
+    assert 1 < well["perplexity"] < badly["perplexity"] < 66 and well["tokens"] == well["characters"] == 41 and well["cut"] == well["unknown"] == 0
+    assert well["perplexity"] == pytest.approx(2 ** well["bits_per_character"])
+
+
 def test_text_sample_streams_and_repeats_itself_for_a_seed(client):
     job = client.submit("ROMEO:", "gpt-shakespeare", 60, 0.8, 0, 1.0, 7, api_name="/text_sample")
     answer = job.result(timeout=120)
@@ -192,6 +201,9 @@ REFUSED = [
     ("/text_attention", ("a", "../../etc"), "choose one of"),
     ("/text_attention", ("x" * 10_001,), "10001 characters"),
     ("/text_next", ("x" * 10_001,), "10001 characters"),
+    ("/text_perplexity", ("", "gpt-mini"), "the text is empty"),
+    ("/text_perplexity", ("x" * 10_001, "gpt-mini"), "10001 characters"),
+    ("/text_perplexity", ("a", "../../etc"), "choose one of"),
     ("/text_chat", ("hi", [{"role": "user", "content": "x" * 100_000}], "", "gpt-mini"), "100000 characters"),
     ("/text_chat", ("hi", [{"role": "root", "content": "x"}], "", "gpt-mini"), "not the role of a message"),
     ("/text_chat", ("hi", "a text", "", "gpt-mini"), "must be a list"),

@@ -41,6 +41,7 @@ VARIANTS: dict[str, Config] = {
     "ngram-shakespeare": Config(corpus="shakespeare", arch="ngram", steps=10, every=1),  # a step counts a tenth of the text
     "ngram-tang": Config(corpus="tang", arch="ngram", order=4, context_length=128, vocab_size=4500, end="\n", steps=10, every=5),
     "hmm-shakespeare": Config(corpus="shakespeare", arch="hmm", steps=60, every=10),  # a step is an iteration of Baum-Welch
+    "hmm-tang": Config(corpus="tang", arch="hmm", context_length=128, vocab_size=4500, end="\n", steps=40, every=10),
     "lstm-shakespeare": Config(corpus="shakespeare", arch="lstm", n_layer=1, n_embd=256, context_length=128, batch_size=16, lr=6e-3, steps=2000),
 }
 _FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
@@ -62,6 +63,6 @@ __getattr__ = core.lazily(__name__, {
     "train": "training", "validation": "training", "report": "evaluate", "read": "own", "pasted": "own", "clean": "own", "split": "own", "learn": "learning", "overfit": "learning",
     "reading": "tokens", "ways": "why", "look": "why", "attended": "why", "attributions": "why", "heads_of": "why", "habits": "why", "picture": "why",
     "walk": "why", "likes": "why", "leads": "why", "counts": "ngram", "places": "ngram",
-    "record": "training", "of_order": "ngram",
+    "record": "training", "of_order": "ngram", "perplexity": "surprise",
     "given": "chat", "conversation": "chat", "Endpoint": "remote",
 })  # fmt: skip
