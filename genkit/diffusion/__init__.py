@@ -79,5 +79,8 @@ _HOMES = {
     "trace": ("Trace", "look", "film", "quick"),
     "heat": ("of_words", "painted"),
     "words": ("fit", "split"),
+    "forward": ("drown", "left", "square"),
+    "paths": ("project",),
+    "editing": ("edit", "between"),
 }
 __getattr__ = core.lazily(__name__, {name: home for home, names in _HOMES.items() for name in names})

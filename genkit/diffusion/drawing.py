@@ -150,27 +150,32 @@ def _draw(pipe, settings: dict, kept: Trace, replay: Replay | None, report) -> N
     steps, n = settings["num_inference_steps"], settings["n"]
     rngs = [core.seeded(settings["seed"] + index) for index in range(n)]
     call = arguments(pipe, settings) | {"num_inference_steps": steps, "generator": rngs, "num_images_per_prompt": n}
+    with getattr(pipe, "turn", nullcontext()):
+        recorder = _recorder(pipe, kept, settings["prompt"], n)
+        if replay:
+            name = "unet" if getattr(pipe, "unet", None) is not None else "transformer"
+            setattr(pipe, name, replay.skipping(getattr(pipe, name)))
+        kept.follow(pipe.scheduler, rngs, recorder, replay)
+        with heat.listening(recorder):
+            kept.pictures = called(pipe, call, steps, n, report)
+    report(Step(kept.pictures, steps, steps))
+
+
+def called(pipe, call: dict, steps: int, n: int, report, *, previews: bool = True) -> list[Image]:
+    """What the pipeline draws; on the way report() gets a preview now and then, or a chance to say that nobody wants it any more."""
     between = max(1, -(-steps // (PREVIEWS if n == 1 else PREVIEWS // 2)))
 
     def on_step_end(pipe, step, t, values):
         report()
-        if (step + 1) % between == 0 and step + 1 < steps:
+        if previews and (step + 1) % between == 0 and step + 1 < steps:
             report(Step(trace.decoded(pipe, values["latents"]), step + 1, steps))
         return values
 
-    with getattr(pipe, "turn", nullcontext()):
-        report()
-        try:
-            recorder = _recorder(pipe, kept, settings["prompt"], n)
-            if replay:
-                name = "unet" if getattr(pipe, "unet", None) is not None else "transformer"
-                setattr(pipe, name, replay.skipping(getattr(pipe, name)))
-            kept.follow(pipe.scheduler, rngs, recorder, replay)
-            with heat.listening(recorder):
-                kept.pictures = list(pipe(**call, callback_on_step_end=on_step_end).images)
-        finally:
-            pipe.maybe_free_model_hooks()
-    report(Step(kept.pictures, steps, steps))
+    report()
+    try:
+        return list(pipe(**call, callback_on_step_end=on_step_end).images)
+    finally:
+        pipe.maybe_free_model_hooks()
 
 
 def _recorder(pipe, kept: Trace, prompt: str, n: int) -> heat.Recorder | None:
