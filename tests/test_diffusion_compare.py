@@ -116,4 +116,4 @@ def test_a_grid_fills_cell_by_cell_and_stops_when_it_is_not_wanted(monkeypatch):
         shown.append(html.count("<img"))
         if len(shown) == 3:
             pen.stop(9)
-    assert shown == [1, 2, 3] and "<b>" not in html.replace('<b></b>', "")
+    assert shown == [1, 2, 3] and "<b>" not in html.replace("<b></b>", "")
