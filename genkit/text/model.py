@@ -106,7 +106,7 @@ def load(source: Path | str):
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_dtype(), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+            folder, dtype=_dtype(), local_files_only=True, use_safetensors=True, output_loading_info=True, **_spread(folder), **options
         )
         if report["missing_keys"]:
             raise ValueError(f"no {min(report['missing_keys'])}")
@@ -117,9 +117,16 @@ def load(source: Path | str):
             raise
         raise _unreadable(folder, gguf, error) from None
     model.tokenizer = tokenizer
-    model = model.to(core.device()).eval()
+    model = (model if getattr(model, "hf_device_map", None) else model.to(core.device())).eval()
     fast.quicken(model)
     return model
+
+
+def _spread(folder: Path) -> dict:
+    """Options of from_pretrained for a model that the GPU cannot hold with half of its free memory left: accelerate lays it over all GPUs, then the CPU."""
+    if core.device().type != "cuda" or 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")) < torch.cuda.mem_get_info()[0]:
+        return {}
+    return {"device_map": "auto"}
 
 
 def _unreadable(folder: Path, gguf: Path | None, error: Exception) -> Problem:
