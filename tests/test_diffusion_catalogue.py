@@ -225,6 +225,19 @@ def test_words_are_heard_where_there_is_cross_attention_and_the_picture_stays_as
     assert heard.image.tobytes() == unheard.image.tobytes()
 
 
+@pytest.mark.parametrize("name", ["sd-1.5", "sdxl-turbo", "flux.1-schnell"])
+def test_a_picture_is_edited_and_inpainted(folders, small, name):
+    from PIL import Image
+
+    from genkit.diffusion import editing
+
+    pipe, mask = diffusion.load(folders[name]), Image.new("L", (30, 30), 0)
+    mask.paste(255, (15, 0, 30, 30))
+    for where in (None, mask):
+        *_, last = diffusion.edit(pipe, "a cat", Image.new("RGB", (50, 80), "red"), mask=where, strength=0.7, num_inference_steps=3)
+        assert last.image.size == (editing.size(pipe),) * 2
+
+
 def test_pickled_weights_are_not_opened(folders, tmp_path):
     import shutil
 

@@ -27,6 +27,8 @@ ENDPOINTS = {
     "/diffusion_sample",
     "/diffusion_steps",
     "/diffusion_heatmap",
+    "/diffusion_edit",
+    "/diffusion_inpaint",
     "/text_sample",
     "/text_next",
     "/text_perplexity",
