@@ -200,6 +200,17 @@ def test_a_long_prompt_is_read_in_parts(model, monkeypatch):
     assert write(model, "the quick brown fox jumps", 8, temperature=0) == whole == greedy(model, "the quick brown fox jumps", 8)
 
 
+@pytest.mark.parametrize("top_p", [0, 0.3, 0.9, 0.9999])
+def test_top_p_is_the_same_wherever_it_looks_first(monkeypatch, top_p):
+    logits = torch.randn(200, generator=core.seeded(3)) * 2
+    found = []
+    for first in (1, 7, 1000):
+        monkeypatch.setattr(sampling, "NUCLEUS", first)
+        found.append(sampling.probabilities(logits, 1.0, top_p=top_p))
+    assert torch.allclose(found[0], found[2], atol=1e-6) and torch.allclose(found[1], found[2], atol=1e-6)
+    assert 1 <= int((found[2] > 0).sum()) < 200
+
+
 # --- several readers
 
 

@@ -16,6 +16,7 @@ from genkit.core import Problem
 from genkit.text import fast, readers
 from genkit.text.remote import Endpoint
 
+NUCLEUS = 1000  # tokens among which top-p looks first
 OVERLAP = 8  # tokens decoded once more with the new ones: how a token reads may depend on those before it
 FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
 
@@ -47,7 +48,10 @@ def pieces(
     rng, written, done, surprise = core.seeded(seed), [], 0, 0.0
 
     def choose(logits: torch.Tensor, before: list[int]) -> tuple[int, float]:
-        token = draw(choices(logits, before, **settings), rng)
+        if settings["temperature"] == 0:
+            token = int(penalised(logits, before, settings["repetition_penalty"]).argmax())
+        else:
+            token = draw(choices(logits, before, **settings), rng)
         return token, -logits.log_softmax(dim=-1)[token].item() / math.log(2)
 
     for token, bits in readers.tokens(model, ids, max_new_tokens, _ends(model), choose):
@@ -112,9 +116,16 @@ def probabilities(logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0
         logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -torch.inf)
     probs = logits.softmax(dim=-1)
     if top_p < 1:
-        ordered, order = probs.sort(descending=True)
-        before = ordered.cumsum(dim=-1) - ordered  # of the likelier ones: the first always stays
-        probs[order[(before > 0) & (before >= top_p)]] = 0
+        for n in (
+            min(NUCLEUS, len(probs)),
+            len(probs),
+        ):  # sorting a large vocabulary takes longer than a layer, and the first thousand nearly always reach top_p
+            ordered, order = probs.topk(n)
+            before = ordered.cumsum(dim=-1) - ordered  # of the likelier ones: the first always stays
+            if before[-1] >= top_p:
+                break
+        kept = order[(before == 0) | (before < top_p)]
+        probs = torch.zeros_like(probs).index_copy(0, kept, probs[kept])
         probs /= probs.sum()
     return probs
 

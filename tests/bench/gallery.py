@@ -1,6 +1,4 @@
-"""Start-up against a bare gr.Blocks; digits, a reconstruction, a picture and text through the server against the bare model call;
-built-in and pretrained text generation against transformers.generate; peak memory of the server.
-"""
+"""Start-up against a bare gr.Blocks; digits, a reconstruction, a picture and text through the server against the bare model call; peak memory of the server."""
 
 import statistics
 import tempfile
@@ -85,31 +83,7 @@ def peak(pid: int) -> float:
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1000
 
 
-def generation() -> None:
-    """Our decode loop against transformers' own generate, greedy, the same tokens."""
-    import torch
-
-    from genkit import models, text
-
-    names = ["gpt-shakespeare"] + (["smollm2"] if models.is_here("text", "smollm2") else [])
-    for name in names:
-        loaded = models.use("text", name)
-        prompt = "ROMEO:" if name == "gpt-shakespeare" else "Write a short poem about autumn."
-        ids, _ = text.fit(loaded, prompt)
-        network = getattr(loaded, "network", loaded)
-        inputs = torch.as_tensor(ids).reshape(1, -1)
-
-        def theirs(network=network, inputs=inputs):
-            network.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=100, min_new_tokens=100, do_sample=False)
-
-        ours = median(lambda loaded=loaded, prompt=prompt: list(text.sample(loaded, prompt, max_new_tokens=100, temperature=0)), 3)
-        row(f"100 tokens, {name}", ours, "transformers.generate", median(theirs, 3))
-    if "smollm2" not in names:
-        print("smollm2 is not on this machine; `python -m genkit.models fetch smollm2` brings it")
-
-
 def run() -> None:
     start_up()
     arrival()
     through_the_server()
-    generation()
