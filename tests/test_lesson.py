@@ -1,13 +1,15 @@
 """A lesson names only what is there, says everything in both languages, and each of its six steps does what it says in a real browser."""
 
+import importlib
+import importlib.util
 import re
 
 import gradio as gr
 import pytest
 from playwright.sync_api import expect
 
-from demos import i18n, lesson, training
-from demos.gan import build, formula
+from demos import TABS, i18n, lesson, training
+from demos.gan import formula
 from demos.gan import lesson as gan_lesson
 from demos.lesson import Lesson, Question, Step
 
@@ -15,20 +17,20 @@ CJK = re.compile("[\u4e00-\u9fff]")
 LONG = 120_000  # ms: two slow cores that also wake up torch
 
 
+LESSONS = {name: importlib.import_module(f"demos.{name}.lesson") for name in TABS if importlib.util.find_spec(f"demos.{name}.lesson")}
+STEPS = [pytest.param(name, step, id=f"{name}-{step.title[0]}") for name, told in LESSONS.items() for step in told.STEPS]
+
+
 @pytest.fixture(scope="module")
-def parts(monkeypatch_module):
-    """The components of the real GAN tab."""
+def parts():
+    """The components of every tab that has a lesson, by its name."""
     found = {}
-    monkeypatch_module.setattr(gan_lesson, "build", lambda page, kept, parts: found.update(parts))
-    with gr.Blocks() as page:
-        build(page, training.remembered())
-    return found
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():
     with pytest.MonkeyPatch.context() as patch:
-        yield patch
+        for name, told in LESSONS.items():
+            patch.setattr(told, "build", lambda page, kept, parts, name=name: found.update({name: parts}))
+            with gr.Blocks() as page:
+                importlib.import_module(f"demos.{name}").build(page, training.remembered())
+    return found
 
 
 def texts(given) -> list[tuple[str, str]]:
@@ -40,8 +42,13 @@ def texts(given) -> list[tuple[str, str]]:
     return [pair for part in given for pair in texts(part)] if isinstance(given, (tuple, list)) else []
 
 
-def test_the_lesson_has_six_steps_and_three_questions_in_both_languages():
-    told = gan_lesson.LESSON
+def test_these_tabs_have_a_lesson():
+    assert {"gan", "vae", "text"} <= LESSONS.keys()
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_lesson_has_six_steps_and_three_questions_in_both_languages(name):
+    told = LESSONS[name].LESSON
     assert (told.minutes, len(told.steps), len(told.questions)) == (5, 6, 3)
     pairs = texts(told)
     assert len(pairs) > 6 * 4 + 3 * 8
@@ -49,32 +56,36 @@ def test_the_lesson_has_six_steps_and_three_questions_in_both_languages():
         assert en and not CJK.search(en) and CJK.search(zh), (en, zh)
 
 
-@pytest.mark.parametrize("step", gan_lesson.STEPS, ids=lambda step: step.title[0])
-def test_a_step_names_parts_of_the_tab_and_values_that_they_take(step, parts):
-    for name in step.opens:
-        assert isinstance(lesson.part(parts, name), gr.Accordion), name
-    for name, value in step.sets.items():
-        component = lesson.part(parts, name)
+@pytest.mark.parametrize("name, step", STEPS)
+def test_a_step_names_parts_of_the_tab_and_values_that_they_take(name, step, parts):
+    for fold in step.opens:
+        assert isinstance(lesson.part(parts[name], fold), gr.Accordion), fold
+    for control, value in step.sets.items():
+        component = lesson.part(parts[name], control)
         choices = [choice[1] for choice in getattr(component, "choices", None) or [("", value)]]
-        assert value in choices and component.preprocess(value) == value, name
-    assert isinstance(lesson.part(parts, step.press), gr.Button) and lesson.part(parts, step.shows)
+        assert value in choices and component.preprocess(value) == value, control
+    assert lesson.part(parts[name], step.shows)
+    assert not step.press or isinstance(lesson.part(parts[name], step.press), gr.Button)
+    assert step.press or step.opens
 
 
-@pytest.mark.parametrize("step", gan_lesson.STEPS, ids=lambda step: step.title[0])
-def test_what_a_step_presses_lies_in_what_it_opens(step, parts):
-    around, component = [], lesson.part(parts, step.press)
-    while component is not None:
-        around, component = [*around, component], component.parent
-    folds = [fold for fold in around if isinstance(fold, gr.Accordion)]
-    assert [fold for fold in folds if fold not in [lesson.part(parts, name) for name in step.opens]] == []
+@pytest.mark.parametrize("name, step", STEPS)
+def test_what_a_step_presses_and_shows_lies_in_what_it_opens(name, step, parts):
+    for thing in filter(None, (step.press, step.shows)):
+        around, component = [], lesson.part(parts[name], thing)
+        while component is not None:
+            around, component = [*around, component], component.parent
+        folds = [fold for fold in around if isinstance(fold, gr.Accordion) and fold.open is False]
+        assert [fold for fold in folds if fold not in [lesson.part(parts[name], opened) for opened in step.opens]] == [], thing
 
 
-def test_the_questions_have_one_right_choice_each_with_something_to_say_to_every_choice():
-    for question in gan_lesson.QUESTIONS:
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_questions_have_one_right_choice_each_with_something_to_say_to_every_choice(name):
+    for question in LESSONS[name].QUESTIONS:
         assert [right for _, right, _ in question.choices].count(True) == 1
         assert all(told[0] and told[1] for _, _, told in question.choices)
-    html = lesson.questions(gan_lesson.LESSON, "x")
-    assert html.count("<summary>") == sum(len(question.choices) + 1 for question in gan_lesson.QUESTIONS) and " open" not in html
+    html = lesson.questions(LESSONS[name].LESSON, "x")
+    assert html.count("<summary>") == sum(len(question.choices) + 1 for question in LESSONS[name].QUESTIONS) and " open" not in html
 
 
 @pytest.mark.parametrize("field", ["shows", "press", "opens", "sets"])
@@ -159,3 +170,32 @@ def test_the_words_of_the_card_are_in_the_language_of_the_page():
     chinese = re.findall(r'<\w+ lang="zh">(.*?)</\w+>', html)
     assert len(english) == len(chinese) > 24 and not any(map(CJK.search, english)) and all(map(CJK.search, chinese))
     assert i18n.both("a", "甲") in '<span lang="en">a</span><span lang="zh">甲</span>'
+
+
+def test_the_lesson_of_the_text_tab_writes_climbs_and_looks_back(visit):
+    page = visit("/?tab=text&lang=en", width=390, height=844)
+    expect(page.locator("#text-result .made")).to_be_visible(timeout=LONG)
+    page.locator("#text-lesson").get_by_role("button", name=re.compile("^Lesson")).click()
+    card = page.locator("#text-lesson-steps")
+
+    def do(name: str):
+        card.get_by_role("button", name=name).press("Enter")
+
+    def next_step():
+        card.get_by_role("button", name="Next").press("Enter")
+
+    next_step()
+    do("Write at temperature 1.6")
+    expect(page.locator("#text-result .made")).to_contain_text("temperature 1.6", timeout=LONG)
+    expect(page.locator("#text-result")).to_be_in_viewport()
+    next_step()
+    do("Let them all write")
+    expect(page.locator("#text-rung-ngram")).to_contain_text("ROMEO", timeout=LONG)
+    next_step()
+    do("Show where it looked")
+    expect(page.locator("#text-why-result")).to_contain_text("wherefore", timeout=LONG)
+    next_step()
+    next_step()
+    do("Open the chat")
+    expect(page.locator("#text-chat-message")).to_be_visible(timeout=LONG)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

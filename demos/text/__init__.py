@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos.i18n import t
-from demos.text import chances, chat, keep, ladder, learn, tree, why, write
+from demos.text import chances, chat, keep, ladder, learn, lesson, tree, why, write
 from demos.text.write import first as first
 
 TITLE = ("Text", "文本")
@@ -13,7 +13,7 @@ SENTENCE = (
 )
 HOW = (("text so far", "已有文本"), ("network", "神经网络"), ("chances of each next token", "下一个词元的概率"), ("draw one, append", "抽一个，接上"))
 EVERY = 25  # training steps between two looks at the samples
-SECTIONS = (chances, tree, why, ladder, chat, learn, keep)  # top to bottom; each has a TITLE and build(page, kept, parts)
+SECTIONS = (chances, tree, why, ladder, chat, learn, keep, lesson)  # top to bottom; each has a TITLE and build(page, kept, parts)
 
 
 def build(page: gr.Blocks, kept: gr.BrowserState) -> gr.HTML:

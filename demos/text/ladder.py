@@ -309,4 +309,5 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     )
     order.input(reorder, [parts["prompt"], corpus, chosen, order, passage, *settings], shown[0], trigger_mode="always_last", show_progress="hidden", **private)
     corpus.input(turned, [corpus, parts["prompt"], passage], [parts["prompt"], passage, order], queue=False, show_progress="hidden", **private)
+    parts["ladder_go"] = go
     gr.api(told(text_perplexity), api_name="text_perplexity", **POOL)

@@ -194,4 +194,4 @@ def build(parts: dict) -> None:
     )
     gr.api(told(text_sample), api_name="text_sample", **POOL)
     parts |= {"prompt": prompt, "model": model, "result": result, "temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": penalty}
-    parts |= {"length": length, "seed": seed}
+    parts |= {"length": length, "seed": seed, "go": go}

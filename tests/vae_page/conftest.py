@@ -1,12 +1,9 @@
 """The VAE tab with untrained models, and a photo to bring."""
 
-import gradio as gr
 import pytest
 from PIL import Image, ImageDraw
 
-from demos import training
-from demos.vae import build, clean, make, maps, odd
-from demos.vae import lesson as vae_lesson
+from demos.vae import clean, make, maps, odd
 from genkit import core, vae
 
 
@@ -35,14 +32,3 @@ def seven(tmp_path):
     ImageDraw.Draw(picture).line([(120, 60), (240, 60), (170, 240)], fill=(40, 40, 60), width=22, joint="curve")
     picture.save(tmp_path / "seven.png")
     return str(tmp_path / "seven.png")
-
-
-@pytest.fixture(scope="module")
-def parts():
-    """The components of the tab."""
-    found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vae_lesson, "build", lambda page, kept, parts: found.update(parts))
-        with gr.Blocks() as page:
-            build(page, training.remembered())
-    return found

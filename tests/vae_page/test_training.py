@@ -1,6 +1,5 @@
 """A run of the VAE tab, what is kept of it, and its lesson. Untrained models, no browser."""
 
-import re
 import time
 from types import SimpleNamespace
 
@@ -8,15 +7,11 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from demos import lesson, training
+from demos import training
 from demos.vae import keep, learn, report
-from demos.vae import lesson as vae_lesson
 from genkit import runs, vae
 from genkit.core import Event, Problem
 from genkit.vae import doctor
-
-CJK = re.compile("[\u4e00-\u9fff]")
-
 
 # --- training
 
@@ -127,31 +122,6 @@ def test_a_model_is_kept_as_it_was_trained_and_its_code_repeats_it(train):
 def test_a_model_that_was_brought_redraws_and_dreams(tiny):
     assert keep.show(tiny["conv"], "conv", 64, 7).count("<img") == 10 + keep.MOST
     assert {"arch", "latent_dim", "channels", "variational", "conditional"} <= set(keep.form().fields)
-
-
-def texts(given):
-    """Every (English, Chinese) pair in a lesson."""
-    if isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given):
-        return [given]
-    if isinstance(given, (lesson.Lesson, lesson.Step, lesson.Question)):
-        given = [value for name, value in vars(given).items() if name not in ("opens", "sets", "shows", "press")]
-    return [pair for part in given for pair in texts(part)] if isinstance(given, (tuple, list)) else []
-
-
-def test_the_lesson_has_six_steps_and_three_questions_in_both_languages():
-    told = vae_lesson.LESSON
-    assert (told.minutes, len(told.steps), len(told.questions)) == (5, 6, 3)
-    pairs = texts(told)
-    assert len(pairs) > 6 * 4 + 3 * 8 and [pair for pair in pairs if CJK.search(pair[0]) or not CJK.search(pair[1])] == []
-
-
-@pytest.mark.parametrize("step", vae_lesson.STEPS, ids=lambda step: step.title[0])
-def test_a_step_of_the_lesson_names_parts_of_the_tab_and_values_that_they_take(step, parts):
-    assert all(isinstance(lesson.part(parts, name), gr.Accordion) for name in step.opens)
-    for name, value in step.sets.items():
-        component = lesson.part(parts, name)
-        assert value in [choice[1] for choice in getattr(component, "choices", None) or [("", value)]], name
-    assert isinstance(lesson.part(parts, step.press), gr.Button) and lesson.part(parts, step.shows)
 
 
 def test_reset_ends_the_run_and_puts_everything_back(train):
