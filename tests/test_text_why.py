@@ -1,6 +1,7 @@
 """Why this token: tokens and their bytes, attention, gradients, and what the page makes of them."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -138,6 +139,13 @@ def test_layers_and_heads_beyond_the_last_are_the_last(model):
         why.attended(model, "cat", "first", 0)
 
 
+def test_what_cannot_be_copied_may_hang_on_a_model(model, tmp_path):
+    text.save(model, tmp_path / "saved")
+    other = text.load(tmp_path / "saved")
+    other.quick = SimpleNamespace(model=other, lock=threading.Lock())
+    assert why.attended(other, "the cat", 0, 0).layers == 4
+
+
 def test_looking_leaves_the_shared_model_as_it_was_and_copies_no_weight(model):
     before = (model.config._attn_implementation, model.config.output_attentions, [len(each._forward_hooks) for each in model.modules()])
     why.attended(model, "the mat", 0, 0)
@@ -188,7 +196,8 @@ def test_the_habits_of_a_head_are_measured():
 
 def test_the_picture_is_dark_where_the_attention_is():
     shown = why.picture(torch.eye(3))
-    assert shown.size == (3, 3) and sum(shown.getpixel((1, 1))) < 200 < 700 < sum(shown.getpixel((0, 1)))
+    seen = shown.convert("RGB")
+    assert shown.size == (3, 3) and sum(seen.getpixel((1, 1))) < 200 < 700 < sum(seen.getpixel((0, 1)))
     assert why.picture(torch.eye(90), 64).size == (64, 64)
 
 

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor
 
 from genkit import core
 from genkit.core import Problem
@@ -24,6 +24,7 @@ from genkit.text.tokens import Reading, reading
 
 KEPT = 48_000_000  # bytes of attention that are kept per model, so that the next question about the same text is answered at once
 PAPER, INK = "#fffdfa", "#7c2a0a"  # no attention, all of it
+SHADES = 63  # in between: few enough that the picture is small, a page holds one for each head
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,12 @@ def habits(weights: torch.Tensor) -> dict[str, float]:
 
 def picture(weights: torch.Tensor, side: int = 0) -> Image.Image:
     """Attention (T, T) as a picture, a pixel for each pair, the darker the more; shrunk to `side` pixels if it is larger than that (0: never)."""
-    shade = Image.fromarray((weights.clamp(0, 1).sqrt() * 255).byte().numpy())  # the square root: a tenth is still to be seen
+    shade = Image.fromarray((weights.clamp(0, 1).sqrt() * SHADES).round().byte().numpy())  # the square root: a tenth is still to be seen
     if side and len(weights) > side:
         shade = shade.resize((side, side), Image.Resampling.BOX)
-    return ImageOps.colorize(shade, PAPER, INK)
+    paper, ink = ImageColor.getrgb(PAPER), ImageColor.getrgb(INK)
+    shade.putpalette([round(low + (high - low) * step / SHADES) for step in range(SHADES + 1) for low, high in zip(paper, ink, strict=True)])
+    return shade
 
 
 # --- one pass forward, kept
@@ -151,7 +154,9 @@ def _twin(model):
             config = copy.deepcopy(model.config)
             config._attn_implementation = "eager"
             shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-            _twins[model] = copy.deepcopy(model, {**shared, id(model.config): config, id(model.tokenizer): None})
+            # tokenizer, settings, engines that write faster: a twin that is only looked into needs none of what was hung onto the model
+            left = {id(value): None for name, value in vars(model).items() if not name.startswith("_") and hasattr(value, "__dict__")}
+            _twins[model] = copy.deepcopy(model, {**left, **shared, id(model.config): config})
             _twins[model].get_input_embeddings().register_forward_hook(_catch)
         return _twins[model]
 
