@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import runpy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 from genkit import diffusion, emoji, labels
 from genkit.core import Problem
 from genkit.diffusion import clock, schedulers, words
+
+from .conftest import ROOT
 
 PAIR = "a red apple and a green heart"
 
@@ -218,6 +221,21 @@ def test_a_drawing_is_kept_under_its_key_and_another_key_is_told(kept):
     assert "predicted x" in asyncio.run(steps.look(key, 5, 1)) and asyncio.run(heat.heatmap(key, True, 1, 2)).count("<img") == 9
     assert "not kept any more" in asyncio.run(steps.look("another", 5, 1)) and "not kept" in asyncio.run(heat.heatmap("another", True, 1, 1))
     assert "must be a number" in asyncio.run(steps.look(key, "abc", 1))
+
+
+def test_the_code_of_the_tab_draws_what_the_tab_draws(pipe, tmp_path, monkeypatch):
+    from demos.diffusion import keep
+
+    code = keep.program(PAIR, "mini-sd", 2, "euler", 3, 4, 'a "cat"', 3)
+    code = code.replace('f"{index}.png"', f"f{str(tmp_path / '{index}.png')!r}")
+    more = f"\nfor index, picture in enumerate(pictures):\n    picture.save(f{str(tmp_path / 'alone{index}.png')!r})\n"
+    (tmp_path / "code.py").write_text(code + more)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(tmp_path / "code.py"))
+    *_, last = diffusion.sample(pipe, PAIR, n=2, scheduler="euler", num_inference_steps=3, guidance_scale=4, negative_prompt='a "cat"', seed=3)
+    for index, picture in enumerate(last.pictures):
+        assert max(apart(picture, Image.open(tmp_path / f"{name}{index}.png")) for name in ("", "alone")) < 0.5
+    assert "number" in keep.program(PAIR, "mini-sd", "x", "", 3, 4, "", 3) and keep.program("7", "digits", 1, "", 3, 4, "", 3).startswith("from genkit")
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,14 @@ SCHEDULERS = {  # name -> its class in diffusers
     "ddim": "DDIMScheduler",  # Song et al. 2020, https://arxiv.org/abs/2010.02502
     "ddpm": "DDPMScheduler",  # Ho et al. 2020: new noise at every step
 }
+# what differs from the model's own settings: latents are not pictures, so nothing is clipped to [-1, 1]
+OPTIONS = {
+    "dpm++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "final_sigmas_type": "zero"},
+    "unipc": {"solver_order": 2, "final_sigmas_type": "zero", "predict_x0": True},
+    "euler": {},
+    "ddim": {"clip_sample": False, "set_alpha_to_one": True},
+    "ddpm": {"clip_sample": False, "variance_type": "fixed_small"},
+}
 
 _HOMES = {
     "pipeline": ("load", "save"),

@@ -11,16 +11,7 @@ import diffusers
 import torch
 
 from genkit.core import Problem, pick
-from genkit.diffusion import SCHEDULERS
-
-# what differs from the model's own settings: latents are not pictures, so nothing is clipped to [-1, 1]
-OPTIONS = {
-    "dpm++": {"algorithm_type": "dpmsolver++", "solver_order": 2, "final_sigmas_type": "zero"},
-    "unipc": {"solver_order": 2, "final_sigmas_type": "zero", "predict_x0": True},
-    "euler": {},
-    "ddim": {"clip_sample": False, "set_alpha_to_one": True},
-    "ddpm": {"clip_sample": False, "variance_type": "fixed_small"},
-}
+from genkit.diffusion import OPTIONS, SCHEDULERS
 
 
 def make(own, name: str = ""):
