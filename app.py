@@ -27,7 +27,7 @@ def arguments(argv=None) -> argparse.Namespace:
     parser.add_argument("--auth", metavar="USER:PASSWORD", default=None, help="ask visitors for this name and password")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where models run")
     parser.add_argument("--lang", choices=("auto", "en", "zh"), default="auto", help="language of a first visit; auto: the browser's")
-    parser.add_argument("--max-models", type=int, default=6, help="models kept in memory; the least recently used goes first")
+    parser.add_argument("--max-models", type=int, default=12, help="models kept in memory; the least recently used goes first")
     parser.add_argument(
         "--allow-model", metavar="FAMILY=ID", action="append", default=[], help="add a Hugging Face model to the catalogue, e.g. text=org/name; may be repeated"
     )

@@ -34,7 +34,7 @@ from genkit.core import Problem, Remote, pick
 log = logging.getLogger(__name__)
 
 _guard = threading.Lock()  # guards the five below
-_max_models = 6
+_max_models = 12  # a ladder of language models alone is five
 _models: OrderedDict[tuple[str, str], Any] = OrderedDict()  # least recently used first
 _loading: dict[tuple[str, str], threading.Lock] = {}
 _allowed: dict[tuple[str, str], Remote] = {}

@@ -76,7 +76,7 @@ class Rung:
             if self.pieces is None:
                 model = self.model()
                 if self.kind == "ngram":
-                    model.index()
+                    model.prepare()
                 if not models.elsewhere("text", self.name):
                     self.cut = genkit.text.fit(model, prompt)[1]
                 self.pieces = models.guard(genkit.text.pieces(model, prompt, **settings))
@@ -287,7 +287,6 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
             gr.HTML(
                 empty("They write here, side by side.", "它们在这里并排写。") if kind == "ngram" else "",
                 visible=kind == "ngram",
-                min_width=210,
                 elem_id=f"text-rung-{kind}",
             )
             for kind in (*RUNGS, "pretrained")

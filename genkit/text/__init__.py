@@ -43,6 +43,7 @@ VARIANTS: dict[str, Config] = {
     "hmm-shakespeare": Config(corpus="shakespeare", arch="hmm", steps=60, every=10),  # a step is an iteration of Baum-Welch
     "hmm-tang": Config(corpus="tang", arch="hmm", context_length=128, vocab_size=4500, end="\n", steps=40, every=10),
     "lstm-shakespeare": Config(corpus="shakespeare", arch="lstm", n_layer=1, n_embd=256, context_length=128, batch_size=16, lr=6e-3, steps=2000),
+    "lstm-tang": Config(corpus="tang", arch="lstm", n_layer=1, n_embd=256, context_length=128, vocab_size=4500, end="\n", batch_size=16, lr=6e-3, steps=1500),
 }
 _FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
 PRETRAINED: dict[str, Remote] = {

@@ -5,6 +5,7 @@ With --train also what three minutes of training are worth, here and with nanoGP
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -41,7 +42,7 @@ def line(name: str, download: bool = False) -> Iterator[str]:
         return
     loss = validation(model, encode(model.tokenizer, held_out))
     yield (
-        f"text {name}: validation loss {loss:.4f} nats per character, last 10 % of {config.corpus} ({len(held_out):,} characters, "
+        f"text {name}: validation loss {loss:.4f} nats per character (perplexity {math.exp(loss):.2f}), last 10 % of {config.corpus} ({len(held_out):,} characters, "
         f"windows of {context_length(model)}); {speed(model):.0f} tokens/s; {model.num_parameters():,} parameters"
     )
 

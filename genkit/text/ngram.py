@@ -171,6 +171,10 @@ class Ngram(Rung):
                 self._shelf |= {"index": Index(self.corpus.cpu().numpy(), self.config.vocab_size), "text": self.corpus}
             return self._shelf["index"]
 
+    def prepare(self) -> None:
+        """Sort and count all that its order needs: the first token then comes as fast as the others."""
+        self.probabilities(np.full((1, ORDER - 1), -1))
+
     def num_parameters(self, *_, **__) -> int:
         """Its numbers are its counts: the distinct n-grams of all orders up to its own."""
         return sum(len(self.index().starts(n)) - 1 for n in range(1, self.config.order + 1)) if len(self.corpus) else 0
