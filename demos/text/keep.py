@@ -137,7 +137,7 @@ def form() -> keep.Form:
     return foreign.form()
 
 
-BRINGS = ("config.json, tokenizer.json and model.safetensors", "config.json、tokenizer.json 和 model.safetensors")
+BRINGS = ("its three files", "它的三个文件")  # a longer label would lie under the buttons on a phone
 KEEPING = panel.Keeping("text", form, shipped, trained, show, sampling, training, BRINGS)
 
 
