@@ -1,14 +1,16 @@
 """A text of one's own: read without a silent guess, cleaned with counts, split, learnt with the best model kept, and what is said of it."""
 
 import random
+import re
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from genkit import text
 from genkit.core import Problem
-from genkit.text import Config, learning, own, training
+from genkit.text import Config, evaluate, learning, own, training
 from genkit.text.learning import overfit
 from genkit.text.own import Parts
 
@@ -36,7 +38,7 @@ ARABIC = "كان يا ما كان في قديم الزمان، سلطان عظي
         ("gb18030", "GB18030"),
     ],
 )
-@pytest.mark.parametrize("written", [CHINESE, TRADITIONAL, CHINESE + "One line of English.\r\n😀\n"])
+@pytest.mark.parametrize("written", [CHINESE, TRADITIONAL, CHINESE + "One line of English.\r\n😀\n"], ids=["simplified", "traditional", "mixed"])
 def test_an_encoding_is_found_and_told(codec, told, written):
     found = own.read(written.encode(codec))
     assert (found.text, found.encoding, found.replaced) == (written, told, 0)
@@ -45,8 +47,9 @@ def test_an_encoding_is_found_and_told(codec, told, written):
 @pytest.mark.parametrize(
     "written, codec",
     [(TRADITIONAL, "big5"), (FRENCH, "latin-1"), (FRENCH, "cp1252"), (RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r"), (KOREAN, "euc-kr"), (JAPANESE, "shift-jis"), (JAPANESE, "euc-jp")],
+    ids=["big5", "latin-1", "cp1252", "cp1251", "koi8-r", "euc-kr", "shift-jis", "euc-jp"],
 )  # fmt: skip
-@pytest.mark.parametrize("times", [1, 20])
+@pytest.mark.parametrize("times", [1, 20], ids=["a line", "a page"])
 def test_what_would_be_read_wrong_is_refused_with_the_remedy(written, codec, times):
     with pytest.raises(Problem, match="save it as UTF-8") as told:
         own.read((written * times).encode(codec))
@@ -216,6 +219,12 @@ def test_the_end_is_promised_after_a_calibration_and_pauses_do_not_count(tiny, m
     assert [exam.promised for exam in exams[1:4]] == [None, None, 20] and exams[-1].arrived == exams[-1].seconds == 20
 
 
+def test_the_evaluation_tells_the_promise_and_what_came_of_it(tiny, monkeypatch):
+    monkeypatch.setitem(text.VARIANTS, "gpt-mini", text.VARIANTS["tiny"])
+    (line,) = evaluate.promises(SimpleNamespace(seed=4, n=1), steps=8, every=2)
+    assert re.search(r"seed 4: end promised after [0-9.]+ s, came after [0-9.]+ s \([+-]\d+%\); lowest validation loss \d", line)
+
+
 def curve(losses, held_out):
     return [(0, {}), *((10 * (index + 1), {"loss": a, "loss_val": b}) for index, (a, b) in enumerate(zip(losses, held_out, strict=True)))]
 
@@ -237,7 +246,11 @@ def test_over_fitting_is_a_rise_of_the_validation_loss_while_the_training_loss_f
     assert overfit(curve(losses, held_out)) == since
 
 
-@pytest.mark.parametrize("written", [ARABIC * 20, "😀🎉🚀" * 200, CHINESE * 12, "a" * 600, "\n" * 300 + "b" * 300])
+@pytest.mark.parametrize(
+    "written",
+    [ARABIC * 20, "😀🎉🚀" * 200, CHINESE * 12, "a" * 600, "\n" * 300 + "b" * 300],
+    ids=["right to left", "emoji", "Chinese", "one letter", "empty lines"],
+)
 def test_any_script_can_be_learnt(tiny, written):
     *_, event = text.learn("tiny", own.split(written), steps=2, every=1)
     assert torch.isfinite(torch.tensor([*event.metrics.values(), event.exam.test])).all() and event.preview

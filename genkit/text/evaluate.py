@@ -1,6 +1,6 @@
 """What the shipped language models are worth: their loss on text that they never learnt, their speed, the form, rhyme and novelty of their verse.
 
-With --train also what three minutes of training are worth, here and with nanoGPT's settings for a CPU.
+With --train also what three minutes of training are worth, here and with nanoGPT's settings for a CPU, and whether a training ends when it was promised.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 
 from genkit import corpora
 from genkit.core import Problem
-from genkit.text import VARIANTS, quality, race
+from genkit.text import VARIANTS, own, quality, race
+from genkit.text.learning import learn
 from genkit.text.model import load
 from genkit.text.sampling import context_length, sample
 from genkit.text.training import encode, validation
@@ -25,7 +26,7 @@ POEMS = 50  # of each form
 def report(options) -> Iterator[str]:
     """Lines on every variant, on the verse of gpt-tang, and with options.train on three minutes of training."""
     stages = [lambda name=name: line(name, options.download) for name in VARIANTS] + [lambda: verse("gpt-tang", options)]
-    for stage in stages + ([lambda: live(options)] if options.train else []):
+    for stage in stages + ([lambda: live(options), lambda: promises(options)] if options.train else []):
         try:
             yield from stage()
         except Problem as problem:  # weights or a corpus that are not here: the rest is still measured
@@ -80,4 +81,16 @@ def live(options) -> Iterator[str]:
         yield (
             f"text {end.name}, trained for {end.seconds:.0f} s with {torch.get_num_threads()} threads: validation loss {end.loss:.4f} nats per character, last 10 % of "
             f"shakespeare; {end.steps:,} steps, {end.tokens:,} characters, {end.parameters:,} parameters"
+        )
+
+
+def promises(options, steps: int = 400, every: int = 25) -> Iterator[str]:
+    """Trainings as the page runs them, on the text that every machine has: when their end was promised, and when it came."""
+    parts = own.split(corpora.corpus("python"))
+    for seed in range(options.seed, options.seed + (options.n or 3)):
+        *_, event = learn("gpt-mini", parts, steps=steps, every=every, seed=seed)
+        exam = event.exam
+        yield (
+            f"text gpt-mini, live, {steps} steps on 70 % of Python's manual, seed {seed}: end promised after {exam.promised:.1f} s, came after {exam.arrived:.1f} s "
+            f"({exam.arrived / exam.promised - 1:+.0%}); lowest validation loss {exam.loss_val:.3f} at step {exam.best}, test loss {exam.test:.3f} nats per character"
         )
