@@ -2,7 +2,7 @@
 
 import pytest
 
-from demos import diffusion
+from demos.diffusion import make
 from demos.pen import Pen
 from demos.text import write
 from demos.vae import scarce
@@ -23,9 +23,10 @@ def test_a_text_that_is_stopped_stands_as_it_is_and_a_later_one_is_whole(pen):
 
 
 def test_a_picture_that_is_stopped_says_how_far_it_came_and_a_later_one_is_done(pen):
-    stopped, done = (list(diffusion.draw(pen, asked, "a cat", "mini-sd", 3, 4, "", 7)) for asked in (3, 6))
-    assert len(stopped) == 1 and "step 1 of 3" in stopped[0] and "AI-generated" in stopped[0]
-    assert len(done) == 4 and "step 2 of 3" in done[1] and "step" not in done[-1].split("made")[0]
+    stopped, done = (list(make.draw(pen, asked, "a cat", "mini-sd", 1, "", 3, 4, "", 7)) for asked in (3, 6))
+    (shown, key), (last, kept) = stopped[-1], done[-1]
+    assert len(stopped) == 1 and "step 1 of 3" in shown and "AI-generated" in shown and not isinstance(key, str)
+    assert len(done) == 4 and "step 2 of 3" in done[1][0] and "step" not in last.split("made")[0] and isinstance(kept, str)
 
 
 def test_an_experiment_that_is_stopped_ends_and_a_later_one_tells_its_trouble(pen, monkeypatch):

@@ -214,7 +214,7 @@ def build(parts: dict) -> None:
             model = gr.Dropdown(download.choices("diffusion"), value="mini-sd", label=t("Model", "模型"), filterable=False)
             download.panel("diffusion", model)
             with gr.Accordion(t("More", "更多"), open=False) as more:
-                n = gr.Slider(1, MOST, 1, step=1, label=t("Pictures", "图片数"), info=t("From this seed, the next one, ...", "种子依次加一。"))
+                n = gr.Slider(1, MOST, 1, step=1, label=t("Pictures", "图片数"), info=t("Each from noise of its own.", "每张从各自的噪声画起。"))
                 count = gr.Slider(1, 50, 20, step=1, label=t("Steps", "步数"), info=t("How often a little noise is taken out.", "去噪的次数。"))
                 guidance = gr.Slider(
                     0, 15, 4, step=0.5, label=t("Guidance", "引导强度"), info=t("How strictly it follows your words.", "多严格地按照您的文字来画。")
