@@ -1,5 +1,6 @@
 """A conversation: read through the model's own template, cut where it does not fit, answered in a stream, and shown as what it is."""
 
+import json
 import re
 
 import pytest
@@ -144,6 +145,7 @@ def test_halves_of_a_character_are_mended():
 def test_a_model_too_large_for_the_gpu_is_spread_by_accelerate_and_writes_the_same(tiny, tmp_path, monkeypatch):
     """There is no GPU here: what would be asked of transformers is looked at, and accelerate then spreads the model over memory and disk."""
     text.save(tiny, tmp_path / "tiny")
+    assert json.loads((tmp_path / "tiny" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]  # what vLLM and transformers serve ask for
     expected = list(text.sample(text.load(tmp_path / "tiny"), "hi", max_new_tokens=9, temperature=0))
     asked, opened = [], AutoModelForCausalLM.from_pretrained
 

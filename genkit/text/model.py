@@ -84,6 +84,7 @@ def save(model, path: Path | str) -> None:
     with folders.written(path) as folder:
         model.tokenizer.save_pretrained(folder)
         model.generation_config.save_pretrained(folder)
+        model.config.architectures = [type(model).__name__]  # servers look it up
         model.config.save_pretrained(folder)
         weights = {
             name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
