@@ -223,6 +223,14 @@ def test_a_drawing_is_kept_under_its_key_and_another_key_is_told(kept):
     assert "must be a number" in asyncio.run(steps.look(key, "abc", 1))
 
 
+def test_the_sliders_stay_where_they_are_unless_a_drawing_has_fewer_steps_or_pictures(kept):
+    from demos.diffusion import drawn, steps
+
+    at, index = steps.settle(drawn.put("mini-sd", kept), 20, 2)
+    assert (at.maximum, at.value, index.value, index.visible) == (8, 8, 2, True)
+    assert steps.settle(drawn.put("mini-sd", kept), 3, 1)[0].value == 3
+
+
 def test_the_code_of_the_tab_draws_what_the_tab_draws(pipe, tmp_path, monkeypatch):
     from demos.diffusion import keep
 

@@ -132,13 +132,14 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     maps = answer("diffusion-heat", heatmap, empty(*NOTHING), elem_id="diffusion-heat-maps")
     asks = asking(maps, run=run, every=every, at=at, index=index)
 
-    def settle(run):
+    def settle(run, at):
         _, trace = drawn.get(run) if run else ("", None)
-        return gr.Slider(maximum=max(len(trace.moments), 2) if trace else 20)
+        last = len(trace.moments) if trace else 20
+        return gr.Slider(maximum=max(last, 2), value=min(at, last))
 
     light = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 16}
     for event in (parts["drawing"].success, parts["heat"].expand):
-        event(settle, run, at, **light).then(**asks)
+        event(settle, [run, at], at, **light).then(**asks)
     at.input(lambda: False, None, every, queue=False, api_visibility="private", show_progress="hidden").then(**asks)
     gr.on([every.input, index.change, run.change], **asks)
     gr.api(told(diffusion_heatmap), api_name="diffusion_heatmap", concurrency_id="heavy", concurrency_limit=2)

@@ -118,11 +118,11 @@ def rough(model: str, trace) -> str:
     )
 
 
-def settle(run):
-    """The sliders for a drawing that has just been made."""
+def settle(run, at, index):
+    """The sliders for a drawing that has just been made: where they stood, as far as it has so many steps and pictures."""
     _, trace = drawn.get(run) if run else ("", None)
     last, n = (len(trace.moments), len(trace.pictures)) if trace else (20, 1)
-    return gr.Slider(maximum=max(last, 2), value=max(1, round(0.4 * last))), gr.Slider(maximum=max(n, 2), value=1, visible=n > 1)
+    return gr.Slider(maximum=max(last, 2), value=min(at, last)), gr.Slider(maximum=max(n, 2), value=min(index, n), visible=n > 1)
 
 
 @told
@@ -190,10 +190,12 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     asks = asking(looked, run=run, at=at, index=index)
     light = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 16}
     for event in (parts["drawing"].success, parts["steps"].expand):
-        event(settle, run, [at, index], **light).then(**asks)
+        event(settle, [run, at, index], [at, index], **light).then(**asks)
     gr.on([at.input, index.input, at.change], **asks)
     gone = go.click(branch, [run, at, index, prompt, guidance, seed], [fork, forked], concurrency_id="heavy", concurrency_limit=2, api_visibility="private")
     gone.success(lambda: gr.Button(visible=True), None, follow, queue=False, api_visibility="private")
-    follow.click(lambda key, now: key or now, [forked, run], run, queue=False, api_visibility="private").then(settle, run, [at, index], **light).then(**asks)
+    follow.click(lambda key, now: key or now, [forked, run], run, queue=False, api_visibility="private").then(
+        settle, [run, at, index], [at, index], **light
+    ).then(**asks)
     gr.api(told(diffusion_steps), api_name="diffusion_steps", concurrency_id="heavy", concurrency_limit=2)
     parts |= {"at": at, "index": index, "look": looked, "branch": go, "branch_prompt": prompt, "fork": fork, "film": shoot}
