@@ -43,6 +43,14 @@ def get(key) -> tuple:
         ) from None
 
 
+def there(key):
+    """The trace of a drawing, or None."""
+    try:
+        return get(key)[1]
+    except core.Problem:
+        return None
+
+
 def looked(key, k, index) -> tuple:
     """(trace, x_t, x0, noise) of a drawing before step k, the three of one picture."""
     model, trace = get(key)

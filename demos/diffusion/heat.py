@@ -133,7 +133,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     asks = asking(maps, run=run, every=every, at=at, index=index)
 
     def settle(run, at):
-        _, trace = drawn.get(run) if run else ("", None)
+        trace = drawn.there(run)
         last = len(trace.moments) if trace else 20
         return gr.Slider(maximum=max(last, 2), value=min(at, last))
 

@@ -120,7 +120,7 @@ def rough(model: str, trace) -> str:
 
 def settle(run, at, index):
     """The sliders for a drawing that has just been made: where they stood, as far as it has so many steps and pictures."""
-    _, trace = drawn.get(run) if run else ("", None)
+    trace = drawn.there(run)
     last, n = (len(trace.moments), len(trace.pictures)) if trace else (20, 1)
     return gr.Slider(maximum=max(last, 2), value=min(at, last)), gr.Slider(maximum=max(n, 2), value=min(index, n), visible=n > 1)
 
