@@ -36,7 +36,7 @@ class Config:
 
 VARIANTS: dict[str, Config] = {
     "gpt-shakespeare": Config(corpus="shakespeare", steps=5300, lr=5e-3, dropout=0.15, bf16=True),
-    "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1000),
+    "gpt-tang": Config(corpus="tang", context_length=128, vocab_size=4500, end="\n", batch_size=16, steps=1500, bf16=True),
     "gpt-mini": Config(corpus="shakespeare", n_head=4, n_embd=128, context_length=128, batch_size=8, steps=1200),  # about three minutes of one CPU core
     "ngram-shakespeare": Config(corpus="shakespeare", arch="ngram", steps=10, every=1),  # a step counts a tenth of the text
     "ngram-tang": Config(corpus="tang", arch="ngram", order=4, context_length=128, vocab_size=4500, end="\n", steps=10, every=5),
