@@ -51,6 +51,17 @@ def test_every_scheduler_draws_the_background_that_was_asked_for_and_goes_the_wa
         torch.testing.assert_close(moment.a * moment.x0 + moment.s * moment.noise, moment.x_t, atol=2e-2, rtol=1e-3)
 
 
+def test_the_scheduler_of_one_visitor_is_not_that_of_the_next(pipe):
+    import copy
+    import threading
+
+    apart_by_turns, before = copy.copy(pipe), type(pipe.scheduler)
+    apart_by_turns.turn = threading.Lock()  # as where the GPU is too small for the whole of a model
+    for shared in (pipe, apart_by_turns):
+        first, _, again = (list(diffusion.sample(shared, PAIR, num_inference_steps=2, scheduler=name))[-1].image for name in ("", "ddpm", ""))
+        assert first.tobytes() == again.tobytes() and type(shared.scheduler) is before
+
+
 def test_the_second_of_two_pictures_is_that_of_the_next_seed(pipe, kept):
     *_, alone = diffusion.sample(pipe, PAIR, num_inference_steps=8, seed=4)
     assert apart(kept.pictures[1], alone.image) < 0.5 < apart(kept.pictures[0], alone.image)

@@ -10,7 +10,7 @@ from demos.diffusion import drawn
 from demos.diffusion.make import PROMPT, text
 from demos.endpoints import opened
 from demos.i18n import both, t, told
-from demos.pieces import COLOURS, DASHES, empty, note, plate, plates, refused
+from demos.pieces import COLOURS, DASHES, data_uri, empty, note, plate, plates, refused
 from genkit import diffusion, labels, models
 from genkit.core import Problem, number, pick
 
@@ -82,8 +82,6 @@ def curve(at: int, chosen: str) -> str:
 
 def sheet_of(picture) -> str:
     """A picture as the section keeps it: 64 x 64, a data address."""
-    from demos.pieces import data_uri
-
     return data_uri(diffusion.square(picture, SIZE))
 
 

@@ -99,9 +99,6 @@ def _replay(pipe, kept: Trace, origin: tuple[Trace, int]) -> Replay:
 
 def own(pipe, scheduler: str = ""):
     """The same networks for one visitor of many: a scheduler of one's own, which keeps the place in the trajectory, and tokenizers read in turn."""
-    if hasattr(pipe, "turn"):  # drawn with by one at a time
-        pipe.scheduler = schedulers.make(pipe.scheduler, scheduler)
-        return pipe
     mine = copy.copy(pipe)
     mine.scheduler = schedulers.make(pipe.scheduler, scheduler)
     return read_in_turn(mine)
