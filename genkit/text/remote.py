@@ -176,7 +176,7 @@ class Endpoint:
             response.read()
             words = response.text
             told = response.json()
-            told = told.get("error", told.get("message", words)) if isinstance(told, dict) else words
+            told = told.get("error", told.get("message", told.get("detail", words))) if isinstance(told, dict) else words
             words = str(told.get("message", told) if isinstance(told, dict) else told)
         return self._plain(words)
 
