@@ -24,6 +24,7 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
 _importing, _imported = threading.RLock(), {}
+loading = threading.RLock()  # held around from_pretrained(): while it loads, transformers switches the tying of weights off, for every thread
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:

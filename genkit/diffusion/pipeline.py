@@ -34,7 +34,8 @@ def load(source) -> DiffusionPipeline:
     opener = DDIMPipeline if kind == "DDIMPipeline" else AutoPipelineForText2Image
     try:
         # to save memory diffusers would build without weights, for every thread of the process: not while others build theirs
-        pipe = opener.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=not small)
+        with core.loading:
+            pipe = opener.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=not small)
     except ValueError as error:
         raise Problem(
             "{folder} does not open as a text-to-image model: {error}", "{folder} 不能作为文生图模型打开：{error}", folder=folder, error=error

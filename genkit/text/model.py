@@ -106,9 +106,10 @@ def load(source: Path | str):
         folders.config(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_dtype(), local_files_only=True, use_safetensors=True, output_loading_info=True, **_spread(folder), **options
-        )
+        with core.loading:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=_dtype(), local_files_only=True, use_safetensors=True, output_loading_info=True, **_spread(folder), **options
+            )
         if report["missing_keys"]:
             raise ValueError(f"no {min(report['missing_keys'])}")
         if isinstance(model, Rung):
