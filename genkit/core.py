@@ -24,7 +24,7 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
 _importing, _imported = threading.RLock(), {}
-loading = threading.RLock()  # held around from_pretrained(): while it loads, transformers switches the tying of weights off, for every thread
+loading = threading.RLock()  # held while networks are made: from_pretrained() of transformers switches the tying of weights off meanwhile, for every thread
 
 
 def lazily(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
@@ -160,14 +160,11 @@ def seeded(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
 
 
-_building = threading.Lock()
-
-
 def build(make, seed: int):
     """make() with torch's module initialisers drawing from `seed`: they know only the global generator, so it is lent out under a lock."""
     import torch
 
-    with _building, torch.random.fork_rng(devices=[]):
+    with loading, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
 
