@@ -66,6 +66,7 @@ def server(tmp_path_factory):
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
+        "PIP_NO_INDEX": "1",  # nor is a wheel fetched
         "GRADIO_TEMP_DIR": str(folder),
         "HF_HOME": str(folder / "hub"),
         "OMP_NUM_THREADS": "1",

@@ -1,7 +1,5 @@
 """Settings beside each other, paths through latent space, and the other direction: pictures drowned in noise."""
 
-import asyncio
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,8 @@ from PIL import Image
 from genkit import diffusion
 from genkit.core import Problem
 from genkit.diffusion import forward
+
+from .conftest import finished
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +99,11 @@ def test_models_without_stable_diffusions_parts_are_refused(house):
 def test_the_place_on_the_curve_is_told_in_words(house):
     from demos.diffusion import forward as section
 
-    said = asyncio.run(section.drown(section.sheet_of(house), 500, "linear", ""))
+    said = finished(section.drown(section.sheet_of(house), 500, "linear", ""))
     assert "At t = 500 there is 8 % picture" in said and "taught with the cosine schedule" in said and said.count("<img") == 3
-    assert "choose one of" in asyncio.run(section.drown(section.sheet_of(house), 500, "sigmoid", ""))
-    assert "could not be read" in asyncio.run(section.drown("data:image/png;base64,AAAA", 500, "linear", ""))
-    assert "Bring a picture" in asyncio.run(section.drown("", 500, "linear", ""))
+    assert "choose one of" in finished(section.drown(section.sheet_of(house), 500, "sigmoid", ""))
+    assert "could not be read" in finished(section.drown("data:image/png;base64,AAAA", 500, "linear", ""))
+    assert "Bring a picture" in finished(section.drown("", 500, "linear", ""))
 
 
 def test_a_grid_fills_cell_by_cell_and_stops_when_it_is_not_wanted(monkeypatch):

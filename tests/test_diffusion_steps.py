@@ -1,6 +1,5 @@
 """What is kept of a drawing: its steps, its branches, its words; and what is said of a prompt before it is drawn."""
 
-import asyncio
 import re
 import runpy
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from genkit import diffusion, emoji, labels
 from genkit.core import Problem
 from genkit.diffusion import clock, schedulers, words
 
-from .conftest import ROOT
+from .conftest import ROOT, finished
 
 PAIR = "a red apple and a green heart"
 
@@ -220,18 +219,18 @@ def test_every_example_is_a_combination_that_no_training_picture_showed():
 def test_what_is_said_of_a_prompt_is_escaped_and_in_both_languages():
     from demos.diffusion import make
 
-    said = asyncio.run(make.before("a rockt <img src=x onerror=alert(1)> \ud800", "mini-sd", 1, 20, 4))
+    said = finished(make.before("a rockt <img src=x onerror=alert(1)> \ud800", "mini-sd", 1, 20, 4))
     assert "<mark>rockt</mark>" in said and "<img" not in said and "spelt most like it" in said and "拼写最接近" in said
-    assert "choose one of" in asyncio.run(make.before("a", "../../etc", 1, 20, 4))
+    assert "choose one of" in finished(make.before("a", "../../etc", 1, 20, 4))
 
 
 def test_a_drawing_is_kept_under_its_key_and_another_key_is_told(kept):
     from demos.diffusion import drawn, heat, steps
 
     key = drawn.put("mini-sd", kept)
-    assert "predicted x" in asyncio.run(steps.look(key, 5, 1)) and asyncio.run(heat.heatmap(key, True, 1, 2)).count("<img") == 9
-    assert "not kept any more" in asyncio.run(steps.look("another", 5, 1)) and "not kept" in asyncio.run(heat.heatmap("another", True, 1, 1))
-    assert "must be a number" in asyncio.run(steps.look(key, "abc", 1))
+    assert "predicted x" in finished(steps.look(key, 5, 1)) and finished(heat.heatmap(key, True, 1, 2)).count("<img") == 9
+    assert "not kept any more" in finished(steps.look("another", 5, 1)) and "not kept" in finished(heat.heatmap("another", True, 1, 1))
+    assert "must be a number" in finished(steps.look(key, "abc", 1))
 
 
 def test_the_sliders_stay_where_they_are_unless_a_drawing_has_fewer_steps_or_pictures(kept):

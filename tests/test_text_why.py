@@ -1,6 +1,5 @@
 """Why this token: tokens and their bytes, attention, gradients, and what the page makes of them."""
 
-import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -19,6 +18,8 @@ from genkit.core import Problem
 from genkit.text import hmm, ngram, sampling, tokens, why
 from genkit.text.model import character_tokenizer, network
 from genkit.text.tokens import reading
+
+from .conftest import finished
 
 LONG = 180_000  # ms: the first text of a server that has just started, on a busy machine
 CORPUS = "the cat sat on the mat, and that was that.\n你好春晚"
@@ -276,7 +277,7 @@ def test_a_hidden_markov_model_shows_the_path_of_its_states(stateful, monkeypatc
 
 def asked(**changed):
     question = {"prompt": "ROMEO:\n", "written": "I <b>am</b>", "model": "gpt-shakespeare", "how": "", "layer": -1, "head": -1, "at": -1}
-    return asyncio.run(section.explain(**{**question, **changed}))
+    return finished(section.explain(**{**question, **changed}))
 
 
 def test_the_section_shows_the_text_the_matrix_and_the_bytes():
