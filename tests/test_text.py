@@ -1,12 +1,10 @@
 """The text family: what it learns, what it writes, what it opens, and what it says when it cannot."""
 
-import contextlib
 import gzip
 import json
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from math import log
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, initialization, pipeline
+from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, pipeline
 
 from demos.text import chances
 from genkit import core, corpora, text
@@ -451,21 +449,3 @@ def test_a_character_without_a_token_is_unknown():
     assert tokenizer.get_vocab() == {"<unk>": 0, "\n": 1, "a": 2, "b": 3}
     assert encode(tokenizer, "abc\n").tolist() == tokenizer("abc\n").input_ids == [2, 3, 0, 1]
     assert tokenizer.decode([2, 3, 1, 2]) == "ab\na"
-
-
-def test_models_that_are_made_at_the_same_time_all_have_their_weights_tied(monkeypatch):
-    """While it loads, transformers takes the tying of weights from every thread."""
-    usual = initialization.no_tie_weights
-
-    @contextlib.contextmanager
-    def slowly():
-        with usual():
-            time.sleep(0.2)  # long enough for the other threads to come in between
-            yield
-
-    monkeypatch.setattr(initialization, "no_tie_weights", slowly)
-    mine = text.load("gpt-mini")
-    makers = [lambda: text.load("gpt-mini"), lambda: text.load("gpt-mini"), lambda: core.build(lambda: type(mine)(mine.config), 0)]
-    with ThreadPoolExecutor(3) as pool:
-        made = list(pool.map(lambda make: make(), makers))
-    assert all(model.lm_head.weight is model.model.embed_tokens.weight for model in made)
