@@ -72,6 +72,8 @@ def launch(demo: gr.Blocks, options: argparse.Namespace, **more):
                 max_file_size="20mb",
                 state_session_capacity=1000,
                 ssr_mode=False,
+                # it has just waited for this page to answer, as long as that took; its second look gives up after 3 s, and a busy machine would not start
+                _frontend=False,
                 app_kwargs={"middleware": [Middleware(head.First, html=head.OWN_PICTURES + i18n.snippet() + streams.SCRIPT)], "routes": [answer.ROUTE]},
                 **more,
             )

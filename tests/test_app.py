@@ -4,8 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
 
+import gradio as gr
 import pytest
+from gradio import networking
 
 import app
 from genkit import models
@@ -33,6 +36,18 @@ def test_a_taken_port_gives_the_next_free_one_and_says_so(tmp_path):
         finally:
             process.terminate()
             process.wait(20)
+
+
+def test_a_machine_too_busy_to_answer_within_three_seconds_starts_all_the_same(monkeypatch):
+    monkeypatch.setattr(networking, "url_ok", lambda url: False)  # what Gradio finds there
+    monkeypatch.setattr(app.page, "warm_up_in_background", lambda: None)
+    with gr.Blocks() as small:
+        gr.HTML("here I am")
+    try:
+        _, address, _ = app.launch(small, app.arguments(["--port", "7897"]), quiet=True)
+        assert b"here I am" in urllib.request.urlopen(address, timeout=30).read()
+    finally:
+        small.close()
 
 
 @pytest.mark.parametrize(
