@@ -44,6 +44,7 @@ VARIANTS = {
     ),
     "digits": Config(arch="pixel", steps=700, batch_size=32, lr=2e-3, every=50),
 }
+LIVE = 400  # steps of digits that suffice in front of a class
 # a second set of weights in float16 halves the download of those that have one
 _FP16 = ("*/*.fp16.safetensors", "*.json", "*/*.txt")
 _OPEN_RAIL, _STABILITY = "CreativeML Open RAIL-M", "Stability AI Community License"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
-from genkit import classifier, core, emoji, images
+from genkit import core, emoji, images
 from genkit.core import Problem
-from genkit.diffusion import compression, detector, pipeline, pixel
+from genkit.diffusion import compression, detector, pipeline, pixel, promises
 
 STEPS, GUIDANCE = 14, 4.0
 
@@ -56,16 +56,6 @@ def as_asked(pipe, n: int, language: str, seed: int = 0) -> tuple[float, float]:
     return (detector.things(net, x) == wanted).float().mean().item(), (detector.backgrounds(x) == behind).float().mean().item()
 
 
-def digit_as_asked(pipe, n: int, seed: int = 0) -> float:
-    """How often the shipped digit classifier sees the digit asked for, n / 10 of each; guidance 1.5, 20 steps of DPM-Solver++."""
-    right = 0
-    for begin in range(0, n, 100):
-        wanted = torch.arange(begin, min(begin + 100, n)) % 10
-        *_, x = pixel.denoise(pipe, wanted, [core.seeded("evaluation", seed, begin + index) for index in range(len(wanted))], 20, 1.5)
-        right += int((classifier.classify(x.cpu().clamp(-1, 1)).argmax(dim=1) == wanted).sum())
-    return right / n
-
-
 def evaluate(pipe, n: int = 500, seed: int = 0) -> dict[str, float]:
     """Shares of n English and n / 2 Chinese prompts of held-out combinations: object_en, background_en, object_zh, background_zh."""
     shares = {language: as_asked(pipe, count, language, seed) for language, count in (("en", n), ("zh", max(1, n // 2)))}
@@ -91,4 +81,6 @@ def report(options) -> Iterator[str]:
             f"({STEPS} steps of DPM-Solver++, guidance {GUIDANCE:g})"
         )
     n = options.n or 1000
-    yield f"diffusion digits: the digit asked for in {digit_as_asked(pipeline.load('digits'), n, options.seed):.1%} of {n:,} samples (20 steps, guidance 1.5)"
+    yield f"diffusion digits: the digit asked for in {pixel.right(pipeline.load('digits'), n, options.seed):.1%} of {n:,} samples (20 steps, guidance 1.5)"
+    if options.train:
+        yield from promises.report(options)

@@ -15,16 +15,17 @@ import torch.nn.functional as F
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from PIL import Image
 
-from genkit import core, images
+from genkit import classifier, core, images
 from genkit.core import Problem
-from genkit.diffusion import schedulers
+from genkit.diffusion import live, schedulers, swift
 from genkit.diffusion.trace import Trace, decoded
 from genkit.diffusion.training import Average, optimize, velocity
-from genkit.digits import digits, draw
+from genkit.digits import digits, draw, to_float
 
 ANY = 10  # the class that stands for no class
 SIZE = 28
 LIMIT = 20  # digits drawn in one picture
+EXAMINED = 100  # digits of an examination
 
 
 def unet() -> UNet2DModel:
@@ -49,15 +50,23 @@ def pipeline(net: UNet2DModel) -> DDIMPipeline:
     return pipe
 
 
-def train(config, steps, every, batch_size, lr, seed, checkpoint: Path | None, download) -> Iterator[core.Event]:
-    """Learn v at random noise levels; a tenth of the classes left out for guidance. The model of an event holds the averaged weights."""
+def train(config, steps, every, batch_size, lr, seed, checkpoint: Path | None, download, exams: int = 0) -> Iterator[core.Event]:
+    """Learn v at random noise levels; a tenth of the classes left out for guidance. The model of an event holds the averaged weights.
+
+    exams: steps between two examinations, each a live.Exam; they come with a promise of when the training will have ended. 0: none.
+    """
+    events = _train(config, steps, every, batch_size, lr, seed, checkpoint, download, exams)
+    yield from swift.single(live.timed(events) if exams else events)
+
+
+def _train(config, steps, every, batch_size, lr, seed, checkpoint, download, exams) -> Iterator[core.Event]:
     x, y = digits("train", download)
     accelerator = core.accelerator()
     net = core.build(unet, seed).eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
     net, optimizer = accelerator.prepare(net, optimizer)
     average = Average(accelerator, accelerator.unwrap_model(net))
-    pipe = pipeline(average.shown)
+    pipe, exam = pipeline(average.shown), None
     alphas_cumprod = pipe.scheduler.alphas_cumprod.to(accelerator.device)
 
     def loss_at(step):
@@ -67,17 +76,43 @@ def train(config, steps, every, batch_size, lr, seed, checkpoint: Path | None, d
         noise, t = torch.randn(x0.shape, generator=rng), torch.randint(1000, (batch_size,), generator=rng)
         x0, labels, noise, t = (part.to(accelerator.device) for part in (x0, labels, noise, t))
         x_t, v = velocity(x0, noise, t, alphas_cumprod)
-        return F.mse_loss(net(x_t, t, labels).sample, v)
+        with swift.half(accelerator.device):
+            guess = net(x_t, t, labels).sample
+        return F.mse_loss(guess.float(), v)
 
     schedule = {"lr": lr, "warmup": min(50 / steps, 0.1), "hold": 0.3}
     for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, checkpoint, then=average.follow, **schedule):
-        yield core.Event(step, steps, metrics, pipe, _drawings(pipe, seed))
+        if exams and (exam is None or step >= exam.step + exams or step == steps):
+            exam = examine(pipe, step)
+        yield core.Event(step, steps, metrics, pipe, _drawings(pipe, seed), exam)
 
 
 def _drawings(pipe, seed) -> list[Image.Image]:
     """The ten digits."""
-    *_, x = denoise(pipe, torch.arange(10), [core.seeded(seed, "preview", index) for index in range(10)], steps=8, guidance=1.5)
-    return images.to_pil(x)
+    with swift.half(pipe.unet.device):
+        *_, x = denoise(pipe, torch.arange(10), [core.seeded(seed, "preview", index) for index in range(10)], steps=8, guidance=1.5)
+    return images.to_pil(x.float())
+
+
+def examine(pipe, step: int) -> live.Exam:
+    """The loss by noise level on test digits, and the share of as many samples that the shipped classifier reads as what was asked for."""
+    x, y = digits("test")
+    chosen = torch.linspace(0, len(x) - 1, EXAMINED).long()
+    x0, labels = to_float(x[chosen]).to(pipe.unet.device), y[chosen].long().to(pipe.unet.device)
+    noise = torch.randn(x0.shape, generator=core.seeded("exam")).to(x0.device)
+    with swift.half(x0.device):
+        losses = live.by_level(lambda x_t, t: pipe.unet(x_t, t, labels).sample, x0, noise, pipe.scheduler.alphas_cumprod.to(x0.device))
+        return live.Exam(step, losses, right(pipe, EXAMINED, steps=8))
+
+
+def right(pipe, n: int, seed: int | str = 0, steps: int = 20) -> float:
+    """How often the shipped digit classifier sees the digit asked for in n samples, n / 10 of each; guidance 1.5."""
+    found = 0
+    for begin in range(0, n, 100):
+        wanted = torch.arange(begin, min(begin + 100, n)) % 10
+        *_, x = denoise(pipe, wanted, [core.seeded("evaluation", seed, begin + index) for index in range(len(wanted))], steps, 1.5)
+        found += int((classifier.classify(x.float().cpu().clamp(-1, 1)).argmax(dim=1) == wanted).sum())
+    return found / n
 
 
 @torch.no_grad()

@@ -13,18 +13,20 @@ from genkit import core
 from genkit.diffusion import VARIANTS
 
 
-def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False) -> Iterator[core.Event]:
+def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, **options) -> Iterator[core.Event]:
     """Train a variant and report as it goes; the last event's model is the result. None takes the variant's default.
 
     `steps` counts the optimizer steps of all stages together; batch_size and lr are those of the U-Net. With a checkpoint folder a run goes
-    on where it was cut off. Raises Problem for an unknown variant, or where there are no pictures to learn from.
+    on where it was cut off. options: of the variant's own training, for digits `exams`. Raises Problem for an unknown variant, or where there are no pictures to learn from.
     """
     from genkit.diffusion import latent, pixel
 
     config = core.pick(VARIANTS, variant, "diffusion variant", "扩散模型变体")
     checkpoint = Path(checkpoint) if checkpoint else None
     run = {"latent": latent.train, "pixel": pixel.train}[config.arch]
-    yield from run(config, steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr, seed, checkpoint, download)
+    yield from run(
+        config, steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr, seed, checkpoint, download, **options
+    )
 
 
 def optimize(
@@ -80,7 +82,7 @@ class Average:
 
 
 def velocity(x0, noise, t, alphas_cumprod):
-    """x_t and the v to be learnt at levels t (B,): x_t = a x0 + s noise, v = a noise - s x0. Salimans & Ho 2022, appendix D."""
-    a = alphas_cumprod[t].sqrt().view(-1, 1, 1, 1)
-    s = (1 - alphas_cumprod[t]).sqrt().view(-1, 1, 1, 1)
+    """x_t and the v to be learnt at levels t (B,), for x0 (B, ...): x_t = a x0 + s noise, v = a noise - s x0. Salimans & Ho 2022, appendix D."""
+    shape = (-1, *(1,) * (x0.dim() - 1))
+    a, s = alphas_cumprod[t].sqrt().view(shape), (1 - alphas_cumprod[t]).sqrt().view(shape)
     return a * x0 + s * noise, a * noise - s * x0
