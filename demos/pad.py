@@ -57,9 +57,9 @@ watch('value', () => show(props.value));
 """
 
 
-def pad(**options) -> gr.HTML:
-    """The component. Events: input (something was drawn, at most about five times a second), clear."""
-    return gr.HTML("", html_template=TEMPLATE, js_on_load=DRAW, **options)
+def pad(pen: int = 22, **options) -> gr.HTML:
+    """The component; pen: the width of a stroke. Events: input (something was drawn, at most about five times a second), clear."""
+    return gr.HTML("", html_template=TEMPLATE, js_on_load=DRAW.replace("lineWidth = 22", f"lineWidth = {pen}"), **options)
 
 
 def picture(value) -> Image.Image:

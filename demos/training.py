@@ -195,6 +195,7 @@ class Panel:
     In between a family adds buttons of its own with starts() and acts(), and components of its own to `extra`.
     more(snapshot, own, fresh): what those show, component -> value; own: whether the visitor operates this run; fresh: the page has not shown it before.
     detail(run, exam): HTML of an examination, for the timeline. resume: what the Resume button does. begins: what the button says that starts a run.
+    name: the title of its runs, where a family has several panels.
     """
 
     def __init__(
@@ -206,12 +207,13 @@ class Panel:
         detail: Callable | None = None,
         resume: Callable = runs.resume,
         begins: tuple[str, str] = ("Train from noise", "从零开始训练"),
+        name: str = "",
     ):
-        self.kept, self.family, self.extra, self.begins = kept, family, [], begins
+        self.kept, self.family, self.name, self.extra, self.begins = kept, family, name or family, [], begins
         self.more, self.detail, self.go_on = more or (lambda shot, own, fresh: {}), detail or (lambda run, exam: ""), resume
 
     def button(self, name: str, en: str, zh: str, **options) -> gr.Button:
-        return gr.Button(t(en, zh), elem_id=f"{self.family}-{name}", min_width=70, **options)
+        return gr.Button(t(en, zh), elem_id=f"{self.name}-{name}", min_width=70, **options)
 
     def buttons(self) -> None:
         self.start = self.button("start", *self.begins, variant="primary")
@@ -226,7 +228,7 @@ class Panel:
     def look(self) -> gr.Column:
         """What is there to see. A component of the class "live" that is put into it gives way while an earlier frame is looked at."""
         with gr.Column(elem_classes="look") as column:
-            self.timeline = gr.HTML("", html_template=TIMELINE, js_on_load=SCRUB, elem_id=f"{self.family}-timeline")
+            self.timeline = gr.HTML("", html_template=TIMELINE, js_on_load=SCRUB, elem_id=f"{self.name}-timeline")
             self.past = gr.HTML()
             self.picture = gr.HTML(EMPTY, elem_classes="live")
         return column
@@ -267,7 +269,7 @@ class Panel:
 
     async def follow(self, run: str, owner: str, session: str):
         """Show a run until it ends: yields a view when it has changed, else a sign of life. In one page the newest call takes over from the one before."""
-        place, token, version, said = (session, self.family), object(), None, 0.0
+        place, token, version, said = (session, self.name), object(), None, 0.0
         fresh = _following.get(place, (None, ""))[1] != run
         _following[place] = token, run
         try:
@@ -290,7 +292,7 @@ class Panel:
 
     def leave(self, session: str) -> None:
         """Follow nothing any more in this page."""
-        _following.pop((session, self.family), None)
+        _following.pop((session, self.name), None)
 
     async def reattach(self, kept, request: gr.Request):
         """Follow the run in view, as long as the server keeps it."""
@@ -306,9 +308,16 @@ class Panel:
     def chosen(self, kept: dict, request: gr.Request) -> tuple[str, str]:
         """(run, owner) of the run that the address names (?tab=&run=&key=), else of the visitor's own; ("", "") if there is none."""
         kept, query = kept or {}, request.query_params
-        if query.get("tab") == self.family and query.get("run"):
+        if query.get("tab") == self.family and query.get("run") and self.shows(query["run"]):
             return query["run"], query.get("key", "")
-        return kept.get(self.family, ""), kept.get("owner", "")
+        return kept.get(self.name, ""), kept.get("owner", "")
+
+    def shows(self, run: str) -> bool:
+        """Whether a run that an address names is one of this panel's; one that is no longer kept is the first panel's matter."""
+        try:
+            return runs.snapshot(run).title == self.name
+        except Problem:
+            return self.name == self.family
 
     def starts(self, button, begin_run: Callable, inputs: list) -> None:
         """A button that begins a run of the visitor's own, begin_run(owner, *inputs) -> id, and follows it."""
@@ -316,11 +325,11 @@ class Panel:
         @told
         def start_run(kept, *values):
             owner = (kept or {}).get("owner") or secrets.token_urlsafe(12)
-            return {**(kept or {}), "owner": owner, self.family: begin_run(owner, *values)}
+            return {**(kept or {}), "owner": owner, self.name: begin_run(owner, *values)}
 
         @told
         async def follow_mine(kept, request: gr.Request):
-            async for view in self.follow(kept[self.family], kept["owner"], request.session_hash):
+            async for view in self.follow(kept[self.name], kept["owner"], request.session_hash):
                 yield view
 
         started = button.click(start_run, [self.kept, *inputs], self.kept, **PRIVATE)
@@ -343,9 +352,9 @@ class Panel:
         def reset(kept, request: gr.Request):
             run, owner = self.chosen(kept, request)
             self.leave(request.session_hash)
-            if run and runs.mine(owner, self.family) == run:
+            if run and runs.mine(owner, self.name) == run:
                 runs.stop(run, owner)
-            return {**self.blank(), **usual(), self.kept: {**(kept or {}), self.family: ""}}
+            return {**self.blank(), **usual(), self.kept: {**(kept or {}), self.name: ""}}
 
         return reset
 
