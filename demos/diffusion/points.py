@@ -22,7 +22,7 @@ SHAPES = {
     "islands": ("Eight islands", "八座岛"),
     "letter": ("Letter R", "字母 R"),
 }
-NAME, EVERY, DEADLINE = "diffusion-points", 200, 120.0
+NAME, EVERY, DEADLINE = "diffusion-points", 200, 300.0
 PATHS, STEPS = 160, 40  # points that are followed, and their steps
 VIEW, SIZE = 2.4, 480  # how far one sees; of the picture
 WAITING = empty(
@@ -95,7 +95,7 @@ def _arrow(place, at: list, score: list) -> str:
 def _told(level: int) -> tuple[str, str]:
     if level > 700:
         return "Nearly everything has drowned: all arrows point to the middle.", "几乎全被淹没：所有箭头都指向中间。"
-    if level > 250:
+    if level > 150:
         return "The shape begins to show: the arrows part.", "形状开始显现：箭头分成了几路。"
     return "Little noise is left: each arrow points to the nearest part of your shape.", "噪声所剩无几：每个箭头都指向最近的那一段形状。"
 
