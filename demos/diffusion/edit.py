@@ -4,7 +4,7 @@ import gradio as gr
 
 from demos import film
 from demos.diffusion import drawn
-from demos.diffusion.make import MOST, PROMPT, checked, hung, lost, text
+from demos.diffusion.make import MOST, PROMPT, checked, hung, lost, odd, text
 from demos.diffusion.paint import painter, read
 from demos.endpoints import file, opened
 from demos.i18n import both, t, told
@@ -98,7 +98,7 @@ def showing(pen, asked, value, mask, strength, prompt, n, model, settings):
         if pen.rests(asked) and not done:
             return
     about = made_by(model, prompt=prompt, seed=settings["seed"], strength=strength, guidance=settings["guidance_scale"])
-    yield hung(pictures, "", settings["seed"]) + lost(model, prompt) + about
+    yield hung(pictures, "", settings["seed"]) + odd(step) + lost(model, prompt) + about
 
 
 @told

@@ -175,7 +175,7 @@ def draw(pen, asked, prompt, model, n, scheduler, num_inference_steps, guidance_
         bar = f'<progress max="{step.steps}" value="{step.step}" aria-label="denoising"></progress>'
         yield f'{hung(pictures, title, settings["seed"])}<div class="run">{bar}</div>', gr.skip()
     about = made_by(model, prompt=prompt, seed=settings["seed"], steps=step.steps, guidance=guidance_scale, scheduler=scheduler)
-    yield hung(pictures, title, settings["seed"]) + lost(model, prompt) + about, gr.skip() if stopped else drawn.put(model, kept)
+    yield hung(pictures, title, settings["seed"]) + odd(step) + lost(model, prompt) + about, gr.skip() if stopped else drawn.put(model, kept)
 
 
 def hung(pictures, title: str, seed: int) -> str:
@@ -184,6 +184,11 @@ def hung(pictures, title: str, seed: int) -> str:
         return f'<div class="large">{plate(pictures[0], title, smooth=True)}</div>'
     each = "".join(plate(picture, both(f"seed {seed + index}", f"种子 {seed + index}"), title, smooth=True) for index, picture in enumerate(pictures))
     return f'<div class="batch">{each}</div>'
+
+
+def odd(step) -> str:
+    """What is odd about a result, such as that a safety checker withheld it."""
+    return "".join(note(*remark, warn=True) for remark in step.remarks)
 
 
 def first() -> tuple[str, str, str]:

@@ -113,8 +113,9 @@ def rough(model: str, trace) -> str:
     if trace.moments and diffusion.quick(models.use("diffusion", model), trace.moments[0].x_t):
         return ""
     return note(
-        "Decoding a picture of this size takes seconds here, so the steps show the first three channels of the latents as colours.",
-        "在这里解码这么大的图片需要好几秒，所以各步直接用颜色显示潜变量的前三个通道。",
+        "Decoding a picture of this size takes seconds here, so the steps show about what it would give: a colour for each place of the latents, by a linear map "
+        "that is fitted to this autoencoder.",
+        "在这里解码这么大的图片需要好几秒，所以各步只显示大致的样子：用一个针对该自编码器拟合的线性映射，给潜变量的每个位置一种颜色。",
     )
 
 

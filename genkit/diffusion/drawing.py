@@ -1,6 +1,6 @@
 """sample(): every text-to-image pipeline behind one signature, one picture or several of one batch, with previews while it draws.
 
-B pictures. Stable Diffusion's latents are (B, C, h, w); Flux packs 2 x 2 of them into one token, (B, h w / 4, 4 C).
+B pictures. What differs between the classes of pipelines is in kinds.py.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from PIL.Image import Image
 
 from genkit import core
 from genkit.core import Problem
-from genkit.diffusion import heat, schedulers, trace, words
+from genkit.diffusion import heat, kinds, schedulers, trace, words
 from genkit.diffusion.pipeline import defaults, read_in_turn
 from genkit.diffusion.trace import Replay, Trace
 
 PREVIEWS = 8  # at most so many times a picture is shown on the way
 MOST = 8  # pictures of one batch
+GRAIN, LARGEST = 64, 1024  # pixels: sides of pictures are multiples of the one, up to the other
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the pictures look like after `step` of `steps`."""
+    """What the pictures look like after `step` of `steps`; the last ones are the result. `remarks`, (English, Chinese): what is odd about them."""
 
     pictures: list[Image]
     step: int
     steps: int
+    remarks: tuple[tuple[str, str], ...] = ()
 
     @property
     def image(self) -> Image:
@@ -50,14 +52,15 @@ def sample(
     guidance_scale=None,
     seed: int = 0,
     n: int = 1,
+    size: int = 0,
     scheduler: str = "",
     kept: Trace | None = None,
     origin: tuple[Trace, int] | None = None,
 ) -> Iterator[Step]:
     """Draw n pictures (1 to 8) from the seeds seed, seed + 1, ...; yield previews on the way, the last one is the picture.
 
-    Closing the generator stops the drawing at its next step. guidance_scale None takes what suits the model, scheduler "" its own; else a name of
-    SCHEDULERS. For the digits variant the prompt is a string of digits, drawn side by side. `kept` is filled with every step. origin (trace, k): go the
+    Closing the generator stops the drawing at its next step. guidance_scale None takes what suits the model, size 0 its own side in pixels, scheduler "" its
+    own; else a name of SCHEDULERS. A model that was distilled to draw without guidance does so whatever is asked. For the digits variant the prompt is a string of digits, drawn side by side. `kept` is filled with every step. origin (trace, k): go the
     first k steps of that drawing again, with its steps, scheduler and number of pictures, and let the other settings count from there.
     The same seed gives the same picture. A prompt that is longer than the model can read is cut: fit() says where.
     Raises Problem for an empty prompt, an unknown scheduler, a model whose steps cannot be gone again.
@@ -65,12 +68,13 @@ def sample(
     prompt, negative_prompt = words.legible(prompt), words.legible(negative_prompt or "")
     if not prompt:
         raise Problem("the prompt is empty; write what to draw", "提示词是空的；请写下想画什么")
-    guidance = defaults(pipe)["guidance_scale"] if guidance_scale is None else core.number(guidance_scale, 0, 30, "guidance_scale")
+    usual = defaults(pipe)["guidance_scale"]
+    guidance = usual if guidance_scale is None or not usual else core.number(guidance_scale, 0, 30, "guidance_scale")
     steps = core.number(num_inference_steps, 1, 100, "num_inference_steps", whole=True)
     seed, n = core.number(seed, 0, 2**63 - 1, "seed", whole=True), core.number(n, 1, MOST, "n", whole=True)
     settings = {"prompt": prompt, "negative_prompt": negative_prompt, "num_inference_steps": steps, "guidance_scale": guidance, "seed": seed, "n": n}
-    kept = Trace() if kept is None else kept
-    kept.settings = {**settings, "scheduler": scheduler}
+    kept = Trace(light=True) if kept is None else kept
+    kept.settings = {**settings, "scheduler": scheduler, "size": _side(size)}
     if isinstance(pipe, DDIMPipeline):
         from genkit.diffusion import pixel
 
@@ -82,6 +86,12 @@ def sample(
     yield from background(lambda report: _draw(mine, {**kept.settings, **read}, kept, replay, report))
 
 
+def _side(size) -> int:
+    """The side of a picture in pixels: 0, or as all of the models can draw it."""
+    size = core.number(size or 0, 0, LARGEST, "size", whole=True)
+    return max(size // GRAIN * GRAIN, GRAIN) if size else 0
+
+
 def _replay(pipe, kept: Trace, origin: tuple[Trace, int]) -> Replay:
     """What is gone again of another drawing; the steps, the scheduler and the number of pictures are that one's."""
     before, k = origin
@@ -91,7 +101,7 @@ def _replay(pipe, kept: Trace, origin: tuple[Trace, int]) -> Replay:
         )
     trace.at(before, 0)  # raises Problem if nothing was kept
     fresh = kept.settings["seed"] != before.settings["seed"]
-    kept.settings |= {name: before.settings[name] for name in ("num_inference_steps", "n", "scheduler")}
+    kept.settings |= {name: before.settings[name] for name in ("num_inference_steps", "n", "scheduler", "size")}
     replay = Replay(before, k, fresh)
     kept.moved = ("branch", replay.k)
     return replay
@@ -146,48 +156,71 @@ def _draw(pipe, settings: dict, kept: Trace, replay: Replay | None, report) -> N
     """Call the pipeline with those of the settings that its class knows, and report as it goes."""
     steps, n = settings["num_inference_steps"], settings["n"]
     rngs = [core.seeded(settings["seed"] + index) for index in range(n)]
-    call = arguments(pipe, settings) | {"num_inference_steps": steps, "generator": rngs, "num_images_per_prompt": n}
+    side = settings["size"] or kinds.side(pipe)
+    call = arguments(pipe, {**settings, "size": side}) | {"num_inference_steps": steps, "generator": rngs, "num_images_per_prompt": n}
     with getattr(pipe, "turn", nullcontext()):
-        recorder = _recorder(pipe, kept, settings["prompt"], n)
+        recorder = None if kept.light else _recorder(pipe, kept, settings["prompt"], n, side)
         if replay:
-            name = "unet" if getattr(pipe, "unet", None) is not None else "transformer"
-            setattr(pipe, name, replay.skipping(getattr(pipe, name)))
+            setattr(pipe, kinds.of(pipe).net, replay.skipping(kinds.net(pipe)))
         kept.follow(pipe.scheduler, rngs, recorder, replay)
         with heat.listening(recorder):
-            kept.pictures = called(pipe, call, steps, n, report)
-    report(Step(kept.pictures, steps, steps))
+            last = called(pipe, call, steps, report, kept)
+    kept.pictures = last.pictures
+    report(last)
 
 
-def called(pipe, call: dict, steps: int, n: int, report, *, previews: bool = True) -> list[Image]:
-    """What the pipeline draws; on the way report() gets a preview now and then, or a chance to say that nobody wants it any more."""
-    between = max(1, -(-steps // (PREVIEWS if n == 1 else PREVIEWS // 2)))
+def called(pipe, call: dict, steps: int, report, kept: Trace | None = None, *, previews: bool = True) -> Step:
+    """What the pipeline draws; on the way report() gets a preview now and then, what it believes by then, or a chance to say that nobody wants it any more.
+
+    kept: a trace that follows its scheduler already.
+    """
+    between = max(1, -(-steps // PREVIEWS))
+    if previews and kept is None:
+        kept = Trace(light=True)
+        kept.follow(pipe.scheduler, [])
 
     def on_step_end(pipe, step, t, values):
         report()
         if previews and (step + 1) % between == 0 and step + 1 < steps:
-            report(Step(trace.decoded(pipe, values["latents"]), step + 1, steps))
+            report(Step(trace.glimpse(pipe, kept.moments[-1].x0), step + 1, steps))
         return values
 
     report()
     try:
-        return list(pipe(**call, callback_on_step_end=on_step_end).images)
+        made = pipe(**call, callback_on_step_end=on_step_end)
     finally:
         pipe.maybe_free_model_hooks()
+    return Step(list(made.images), steps, steps, _withheld(getattr(made, "nsfw_content_detected", None)))
 
 
-def _recorder(pipe, kept: Trace, prompt: str, n: int) -> heat.Recorder | None:
-    """Who listens to the words of a prompt; nobody where there is no cross-attention, or where the parts of the model come and go."""
-    if getattr(pipe, "unet", None) is None or hasattr(pipe, "turn"):
+def _withheld(flags: list[bool] | None) -> tuple[tuple[str, str], ...]:
+    """What is to be said where a safety checker has blackened pictures."""
+    if not any(flags or []):
+        return ()
+    return (
+        (
+            "The safety checker that comes with this model took the result for something not safe to show, and painted it black. It errs at times: "
+            "try another seed or other words.",
+            "该模型自带的安全检查器认为结果不宜展示，所以把它涂成了黑色。它有时会出错：请换一个种子或换一种说法。",
+        ),
+    )
+
+
+def _recorder(pipe, kept: Trace, prompt: str, n: int, side: int) -> heat.Recorder | None:
+    """Who listens to the words of a prompt; nobody where no attention to them is known, or where the parts of the model come and go."""
+    kind = kinds.of(pipe)
+    if not kind.attention or hasattr(pipe, "turn"):
         return None
     kept.spans = words.spans(pipe, prompt)
-    return heat.Recorder(n, len(kept.spans))
+    return heat.Recorder(n, len(kept.spans), (side // (pipe.vae_scale_factor * kind.patch)) ** 2)
 
 
 def arguments(pipe, settings: dict) -> dict:
-    """prompt, negative_prompt and guidance_scale as the pipeline's class wants them."""
+    """prompt, negative_prompt, guidance_scale and size, a side in pixels, as the pipeline's class wants them."""
     known, usual = inspect.signature(pipe.__call__).parameters, defaults(pipe)
     negative, guidance = settings["negative_prompt"], settings["guidance_scale"]
     call = {"prompt": settings["prompt"], "guidance_scale": guidance}
+    call |= {name: settings["size"] for name in ("height", "width") if name in known}
     if negative and "negative_prompt" in known:
         call["negative_prompt"] = negative
         if "true_cfg_scale" in known and guidance > 1:  # Flux: its guidance_scale is an input of the network, this is the real one

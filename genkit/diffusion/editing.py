@@ -17,16 +17,10 @@ from genkit.core import Problem
 from genkit.diffusion import drawing, schedulers, words
 from genkit.diffusion.drawing import MOST, Step
 from genkit.diffusion.forward import square
+from genkit.diffusion.kinds import side as size
 from genkit.diffusion.pipeline import defaults
 
 LEAST = 0.02  # part of a picture that a mask must cover, so that a place of the latents changes at all
-
-
-def size(pipe) -> int:
-    """The side of the pictures that a model draws, in pixels."""
-    net = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    side = getattr(pipe, "default_sample_size", None) or getattr(net.config, "sample_size", None) or 128
-    return int(side) * pipe.vae_scale_factor
 
 
 def masked(mask: Image.Image, side: int) -> Image.Image:
@@ -67,14 +61,14 @@ def edit(
     given = square(picture, side)
     where = None if mask is None else masked(mask, side)
     more = {"image": [given] * n, "strength": max(strength, 1 / steps)} | ({} if where is None else {"mask_image": [where] * n})
-    call = drawing.arguments(mine, {**settings, "prompt": [settings["prompt"]] * n, "negative_prompt": [settings["negative_prompt"]] * n})
+    call = drawing.arguments(mine, {**settings, "size": side, "prompt": [settings["prompt"]] * n, "negative_prompt": [settings["negative_prompt"]] * n})
     if not negative_prompt:
         call.pop("negative_prompt", None)
     call |= {**more, "num_inference_steps": steps, "generator": [core.seeded(seed + index) for index in range(n)]}
 
     def draw(report):
-        made = drawing.called(mine, call, max(1, round(steps * more["strength"])), n, report)
-        report(Step([_over(given, each, where) for each in made], steps, steps))
+        made = drawing.called(mine, call, max(1, round(steps * more["strength"])), report)
+        report(Step([_over(given, each, where) for each in made.pictures], steps, steps, made.remarks))
 
     yield from drawing.background(draw)
 
@@ -134,7 +128,7 @@ def between(
 
         def draw(report, call=call):
             mine.scheduler = schedulers.make(pipe.scheduler)
-            report(Step(drawing.called(mine, call, steps, 1, report, previews=False), steps, steps))
+            report(drawing.called(mine, call, steps, report, previews=False))
 
         for step in drawing.background(draw):
             made = made + step.pictures

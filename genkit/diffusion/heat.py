@@ -1,7 +1,8 @@
-"""Where each word acted: the cross-attention of a U-Net, kept while it draws (DAAM, Tang et al. 2022, https://arxiv.org/abs/2210.04885).
+"""Where each word acted: the attention that a picture pays to its words, kept while it draws (DAAM, Tang et al. 2022, https://arxiv.org/abs/2210.04885).
 
 In every cross-attention layer each place of the picture asks all tokens, and gets what they say in shares that sum to 1. The mean share of a word over
-heads and layers, enlarged to one size, is its map. B pictures, Q = h w places, T tokens.
+heads and layers, enlarged to one size, is its map. In joint attention (joint.py) the places ask each other too; kept is how each divides among the tokens
+what it takes from them. B pictures, Q = h w places, T tokens, H heads, D numbers a head.
 """
 
 from __future__ import annotations
@@ -21,66 +22,95 @@ from genkit.diffusion.trace import Trace
 _here = threading.local()  # visitors share the network and draw in threads of their own: each thread has its own recorder, or none
 
 
+def listener() -> Recorder | None:
+    """The recorder of this thread."""
+    return getattr(_here, "recorder", None)
+
+
 class Overheard(AttnProcessor2_0):
     """The attention of diffusers; in a thread that listens, the shares are worked out beside it. The picture is the same either way."""
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args, **options):
-        recorder = getattr(_here, "recorder", None)
+        result = super().__call__(attn, hidden_states, encoder_hidden_states, *args, **options)
+        recorder = listener()
         if recorder is not None and encoder_hidden_states is not None:
-            recorder.hear(attn, hidden_states, encoder_hidden_states)
-        return super().__call__(attn, hidden_states, encoder_hidden_states, *args, **options)
+            recorder.hear_cross(attn, _here.to_q, _here.to_k)
+        return result
 
 
 def install(net) -> None:
-    """Let the cross-attention of a U-Net be overheard; other networks, such as Flux's, stay as they are."""
+    """Let the cross-attention of a U-Net be overheard, or the joint attention of a transformer that joint.py knows; other networks stay as they are."""
+    from genkit.diffusion import joint
+
     for module in net.modules():
         if isinstance(module, Attention) and module.is_cross_attention and type(module.processor) is AttnProcessor2_0:
             module.set_processor(Overheard())
+            module.to_q.register_forward_hook(_catching("to_q"))
+            module.to_k.register_forward_hook(_catching("to_k"))
+    joint.install(net)
+
+
+def _catching(name: str):
+    """A hook that lays a projection aside, so that it need not be worked out twice."""
+
+    def catch(module, args, output):
+        if listener() is not None:
+            setattr(_here, name, output)
+
+    return catch
 
 
 @contextmanager
 def listening(recorder: Recorder | None):
-    """In this thread, what the cross-attention does goes to `recorder`."""
+    """In this thread, what the attention does goes to `recorder`."""
     _here.recorder = recorder
     try:
         yield
     finally:
-        _here.recorder = None
+        _here.recorder = _here.to_q = _here.to_k = None
 
 
 class Recorder:
     """The shares of the first `tokens` tokens, and of the rest together, for B pictures."""
 
-    def __init__(self, pictures: int, tokens: int):
-        self.pictures, self.tokens = pictures, tokens
+    def __init__(self, pictures: int, tokens: int, places: int = 0):
+        self.pictures, self.tokens, self.places = pictures, tokens, places  # places: of the picture, where they stand among the words
+        self.words = 0  # how many words stand before the places, where joint.py has seen it
         self.heard: dict[int, list[torch.Tensor]] = {}
+        self._told: set[int] = set()  # the layers heard at this step: where guidance asks again, it is not about the prompt
 
     @torch.no_grad()
-    def hear(self, attn, hidden, words) -> None:
+    def hear_cross(self, attn, query, key) -> None:
         """One layer of one step. With guidance the pictures stand there twice, and the second time they have heard the prompt."""
-        hidden, words = hidden[-self.pictures :], words[-self.pictures :]
-        query, key = (attn.head_to_batch_dim(project(part)) for project, part in ((attn.to_q, hidden), (attn.to_k, words)))
-        shares = attn.get_attention_scores(query, key).unflatten(0, (self.pictures, attn.heads)).mean(1)  # (B, Q, T)
+        query, key = (attn.head_to_batch_dim(part[-self.pictures :]) for part in (query, key))
+        self.keep(attn, attn.get_attention_scores(query, key).unflatten(0, (self.pictures, attn.heads)).mean(1))
+
+    def keep(self, layer, shares: torch.Tensor) -> None:
+        """shares (B, Q, T) of one layer."""
+        if id(layer) in self._told:
+            return
+        self._told.add(id(layer))
         kept = torch.cat([shares[..., : self.tokens], shares[..., self.tokens :].sum(-1, keepdim=True)], -1)
         self.heard.setdefault(shares.shape[1], []).append(kept.float())
 
     def take(self) -> dict[int, tuple[int, torch.Tensor]]:
         """What was heard since the last time: Q -> (layers, their mean (B, Q, tokens + 1))."""
         taken = {size: (len(layers), torch.stack(layers).mean(0).cpu()) for size, layers in self.heard.items()}
-        self.heard = {}
+        self.heard, self._told = {}, set()
         return taken
 
 
 def maps(trace: Trace, index: int = 0, k: int | None = None) -> torch.Tensor:
     """(tokens + 1, h, w): the share of each token at each place, at step k or in the mean of all; the last is that of the rest of the tokens.
 
-    A branch has heard nothing before its first step of its own; that one stands for those. Raises Problem where nothing was heard: the model has no cross-attention, or is too large to be listened to.
+    A branch has heard nothing before its first step of its own; that one stands for those. Raises Problem where nothing was heard: the model has no
+    attention to words that is known here, or is too large to be listened to.
     """
     heard = [moment.words for moment in trace.moments[k or 0 :] if moment.words]
     if not heard:
         raise Problem(
-            "this model lets nobody look at its words: it has no cross-attention; choose mini-sd or a Stable Diffusion",
-            "这个模型无法查看词语的作用：它没有交叉注意力；请选择 mini-sd 或 Stable Diffusion",
+            "this model lets nobody look at its words: it has no attention to them, or too little memory to listen to it; choose mini-sd or a Stable Diffusion",
+            "这个模型无法查看词语的作用：它对词语没有注意力，或内存不够旁听；请选择 mini-sd 或 Stable Diffusion",
         )
     heard = heard if k is None else heard[:1]
     side = max(round(size**0.5) for words in heard for size in words)  # the pictures are square

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from genkit import core, folders
 from genkit.core import Problem
-from genkit.diffusion import PRETRAINED, VARIANTS, heat
+from genkit.diffusion import PRETRAINED, VARIANTS, heat, kinds
 
 DEFAULTS = {"num_inference_steps": 20, "guidance_scale": 4.0}
 
@@ -41,8 +41,8 @@ def load(source) -> DiffusionPipeline:
             "{folder} does not open as a text-to-image model: {error}", "{folder} 不能作为文生图模型打开：{error}", folder=folder, error=error
         ) from error
     pipe.set_progress_bar_config(disable=True)
-    if getattr(pipe, "unet", None) is not None and kind != "DDIMPipeline":
-        heat.install(pipe.unet)
+    if kind != "DDIMPipeline":
+        heat.install(kinds.net(pipe))
     return _place(pipe, device)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
+import weakref
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 
-from genkit import images
+from genkit import core, images
 from genkit.core import Problem, number
-from genkit.diffusion import schedulers
+from genkit.diffusion import kinds, schedulers
 
-QUICK = 32  # latents of at most this side are decoded on a CPU while one waits
+QUICK = 2e9  # parameters of an autoencoder x places of the latents: what a CPU decodes while one waits
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Trace:
     pictures: list[Image] = field(default_factory=list, repr=False)
     spans: list[tuple[int, int]] = field(default_factory=list)
     moved: tuple[str, int] | None = None  # ("branch", k): what this one left another at
+    light: bool = False  # only the newest step is kept: nobody will look back
 
     def bytes(self) -> int:
         """About how much memory it holds."""
@@ -64,6 +67,8 @@ class Trace:
                 return (replay.next(scheduler, rngs, sample),)
             before, random = schedulers.state(scheduler), [rng.get_state() for rng in rngs]
             result = step(output, t, sample, *args, **options)
+            if self.light:
+                self.moments.clear()
             self.moments.append(_moment(scheduler, output, t, sample, before, random, recorder.take() if recorder else {}))
             return result
 
@@ -132,36 +137,60 @@ class Replay:
 
 @torch.no_grad()
 def decoded(pipe, latents: torch.Tensor) -> list[Image]:
-    """The pictures in latents: decoded where that is quick, else their first three channels as colours."""
-    latents = _unpacked(pipe, latents)
+    """The pictures in latents: decoded where that is quick, else glimpse()."""
     if not hasattr(pipe, "vae"):  # pixels, side by side
         return images.to_pil(latents.permute(1, 2, 0, 3).reshape(1, 1, latents.shape[2], -1))
-    if quick(pipe, latents):
-        config = pipe.vae.config
-        scaled = latents.to(pipe.vae.device, pipe.vae.dtype) / config.scaling_factor + (getattr(config, "shift_factor", None) or 0)
-        return images.to_pil(pipe.vae.decode(scaled).sample)
-    colours = latents[:, :3].float()
-    return images.to_pil(F.interpolate(colours / colours.abs().amax().clamp_min(1e-6), scale_factor=8))
+    if not quick(pipe, latents):
+        return glimpse(pipe, latents)
+    latents = kinds.unpacked(pipe, latents).to(pipe.vae.device, pipe.vae.dtype)
+    return images.to_pil(pipe.vae.decode(kinds.scaled(pipe, latents)).sample)
+
+
+@torch.no_grad()
+def glimpse(pipe, latents: torch.Tensor) -> list[Image]:
+    """About what decoding would show, in next to no time: a linear map from each place of the latents to a colour, enlarged."""
+    latents, to_colour = kinds.unpacked(pipe, latents).float().cpu(), _colours(pipe)
+    seen = latents.permute(0, 2, 3, 1) @ to_colour[:-1] + to_colour[-1]
+    return images.to_pil(F.interpolate(seen.permute(0, 3, 1, 2), scale_factor=pipe.vae_scale_factor, mode="bicubic").clamp(-1, 1))
+
+
+_fitting, _fitted = threading.Lock(), weakref.WeakKeyDictionary()  # autoencoder -> (C + 1, 3)
+PLACES = 8  # of the latents of a picture that colours are fitted on, on each side
+
+
+def _colours(pipe) -> torch.Tensor:
+    """(C + 1, 3): colour from latents, the last row the constant; fitted by least squares on what the autoencoder makes of twelve discs of one colour on another."""
+    with _fitting:
+        if pipe.vae not in _fitted:
+            side, rng = PLACES * pipe.vae_scale_factor, core.seeded("colours")
+            line = torch.linspace(-1, 1, side)
+            disc, ground = torch.rand(2, 12, 3, 1, 1, generator=rng) * 2 - 1
+            shown = torch.where(line[:, None] ** 2 + line**2 < 0.4, disc, ground)
+            latents = torch.cat([pipe.vae.encode(one.to(pipe.vae.device, pipe.vae.dtype)).latent_dist.mean for one in shown.split(1)])
+            config = pipe.vae.config
+            latents = ((latents.float().cpu() - (getattr(config, "shift_factor", None) or 0)) * config.scaling_factor).permute(0, 2, 3, 1).flatten(0, 2)
+            known = torch.cat([latents, torch.ones(len(latents), 1)], 1)
+            meant = F.adaptive_avg_pool2d(shown, PLACES).permute(0, 2, 3, 1).flatten(0, 2)
+            solved = torch.linalg.solve(known.T @ known + 1e-3 * torch.eye(known.shape[1]), known.T @ meant)
+            # some autoencoders overflow in float16: then the first three channels have to do
+            _fitted[pipe.vae] = solved if solved.isfinite().all() else torch.eye(known.shape[1], 3)
+        return _fitted[pipe.vae]
 
 
 def quick(pipe, latents: torch.Tensor) -> bool:
     """Whether decoding takes no time to speak of."""
-    return not hasattr(pipe, "vae") or latents.shape[-1] <= QUICK or (pipe.vae.device.type == "cuda" and not hasattr(pipe, "turn"))
+    if not hasattr(pipe, "vae") or (pipe.vae.device.type == "cuda" and not hasattr(pipe, "turn")):
+        return True
+    places = latents[0].numel() // pipe.vae.config.latent_channels
+    return sum(part.numel() for part in pipe.vae.parameters()) * places < QUICK
 
 
 def pictured(pipe, noise: torch.Tensor) -> list[Image]:
     """Noise as colours: its first three channels (or the only one), from -2.5 to 2.5, each place of the latents a square."""
-    noise = _unpacked(pipe, noise).float() / 2.5
     if not hasattr(pipe, "vae"):
-        return decoded(pipe, noise)
+        return decoded(pipe, noise.float() / 2.5)
+    noise = kinds.unpacked(pipe, noise).float() / 2.5
     return images.to_pil(F.interpolate(noise[:, :3], scale_factor=max(1, 64 // noise.shape[-1])))
-
-
-def _unpacked(pipe, latents: torch.Tensor) -> torch.Tensor:
-    if latents.ndim != 3:
-        return latents
-    side = int(latents.shape[1] ** 0.5) * 2 * pipe.vae_scale_factor  # Flux; its pictures are square unless asked otherwise
-    return pipe._unpack_latents(latents, side, side, pipe.vae_scale_factor)
 
 
 def look(pipe, trace: Trace, k, index=0) -> tuple[Image, Image, Image]:

@@ -53,8 +53,17 @@ def fit(pipe, text: str) -> tuple[str, str]:
 
 
 def spans(pipe, text: str) -> list[tuple[int, int]]:
-    """(start, end) in the text of each token, the one that begins the text being (0, 0), the one that ends it left out."""
-    return [tuple(span) for span in pipe.tokenizer(text, verbose=False, return_offsets_mapping=True)["offset_mapping"][:-1]]
+    """(start, end) in the text of each token that the picture looks at, the one that ends it left out; (0, 0) for what is no part of it."""
+    from genkit.diffusion import kinds
+
+    kind = kinds.of(pipe)
+    tokenizer = getattr(pipe, kind.reader)
+    if not kind.template:
+        return [tuple(span) for span in tokenizer(text, verbose=False, return_offsets_mapping=True)["offset_mapping"][:-1]]
+    whole = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=True)
+    begin = max(whole.find(text), 0)
+    found = [(start - begin, end - begin) for start, end in tokenizer(whole, verbose=False, return_offsets_mapping=True)["offset_mapping"]]
+    return [span if span[0] >= 0 and span[1] <= len(text) else (0, 0) for span in found]
 
 
 # --- what mini-sd knows
