@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 
 from demos import answer, head, i18n, page, sessions, streams
 from demos.theme import CSS, theme
-from genkit import core, models, text
+from genkit import core, diffusion, models, text
 
 
 def arguments(argv=None) -> argparse.Namespace:
@@ -35,11 +35,20 @@ def arguments(argv=None) -> argparse.Namespace:
         "--text-endpoint", metavar="URL", default=None, help="a server that speaks OpenAI's protocol: its model joins the text tab; its key: GENKIT_TEXT_KEY"
     )
     parser.add_argument("--text-model", metavar="NAME", default=None, help="the name of the model on it")
+    parser.add_argument(
+        "--image-endpoint",
+        metavar="URL",
+        default=None,
+        help="a server that draws: an Inference Endpoint, or, where the address ends in /v1, OpenAI's protocol; its key: GENKIT_IMAGE_KEY",
+    )
+    parser.add_argument(
+        "--image-model", metavar="NAME", default=None, help="the name of the model on it; without an endpoint, of one of the Inference Providers"
+    )
     return parser.parse_args(argv)
 
 
 def configured(options: argparse.Namespace) -> gr.Blocks:
-    """Apply the options and build the page. Raises Problem for a device that is not there or a malformed --allow-model or --text-endpoint."""
+    """Apply the options and build the page. Raises Problem for a device that is not there or a malformed --allow-model, --text-endpoint or --image-endpoint."""
     core.set_device(options.device)
     models.configure(max_models=options.max_models)
     for allowed in options.allow_model:
@@ -48,6 +57,9 @@ def configured(options: argparse.Namespace) -> gr.Blocks:
     if options.text_endpoint or options.text_model:
         endpoint = text.Endpoint(options.text_endpoint or "", options.text_model or "", os.environ.get("GENKIT_TEXT_KEY", ""))
         models.attach("text", endpoint.name, endpoint)
+    if options.image_endpoint or options.image_model:
+        painter = diffusion.Endpoint(options.image_endpoint or "", options.image_model or "", os.environ.get("GENKIT_IMAGE_KEY", ""))
+        models.attach("diffusion", painter.name, painter)
     if options.auth and not all(options.auth.partition(":")):
         raise core.Problem("--auth must be USER:PASSWORD, got '{given}'", "--auth 的格式是 用户名:密码，收到的是“{given}”", given=options.auth)
     i18n.default_language = options.lang

@@ -1,5 +1,7 @@
 """What stands under a model menu: nothing for a shipped model, size, licence and a Download button for a pretrained one."""
 
+from collections.abc import Callable
+
 import gradio as gr
 
 import genkit
@@ -35,9 +37,17 @@ def describe(family: str, name: str) -> tuple[str, bool]:
     ), True
 
 
-def panel(family: str, model: gr.Dropdown, fold: gr.Accordion | None = None) -> None:
-    """Build it for the menu `model`. What it says is looked up anew when `fold`, around it, is opened: somebody else may have fetched the model."""
-    said, absent = describe(family, model.value)
+def panel(family: str, model: gr.Dropdown, fold: gr.Accordion | None = None, more: Callable[[str], str] = lambda name: "") -> None:
+    """Build it for the menu `model`; more(name): what the family has to add (HTML).
+
+    What it says is looked up anew when `fold`, around it, is opened: somebody else may have fetched the model.
+    """
+
+    def about_it(name) -> tuple[str, bool]:
+        said, absent = describe(family, name)
+        return said + more(name), absent
+
+    said, absent = about_it(model.value)
     about = gr.HTML(said, visible=bool(said))
     with gr.Row(visible=absent) as buttons:
         fetch = gr.Button(t("Download", "下载"), min_width=90)
@@ -46,7 +56,7 @@ def panel(family: str, model: gr.Dropdown, fold: gr.Accordion | None = None) -> 
     shown = [about, buttons, fetch, stop]
 
     def look(name):
-        said, absent = describe(family, name)
+        said, absent = about_it(name)
         return gr.HTML(said, visible=bool(said)), gr.Row(visible=absent), gr.Button(visible=absent), gr.Button(visible=False)
 
     @told

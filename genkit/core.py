@@ -78,6 +78,7 @@ class Remote:
     defaults: dict[str, Any] = field(default_factory=dict)  # settings of sample() that suit it
     files: tuple[str, ...] = ()  # allow_patterns of the download; () takes the whole repository
     memory: int = 0  # bytes of memory it needs to run, approximately; 0: about its size
+    parts: dict[str, int] = field(default_factory=dict)  # parameters of each of its networks, where it has several
 
 
 class Problem(ValueError):

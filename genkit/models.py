@@ -128,7 +128,16 @@ def _total_memory() -> int:
     return total + (torch.cuda.mem_get_info()[1] if torch is not None and torch.cuda.is_available() else 0)
 
 
-def _free_memory() -> int:
+def free_memory(device: str) -> int:
+    """Bytes that are free where a model on this device would live."""
+    if device != "cuda":
+        return _free_memory(gpu=False)
+    import torch
+
+    return torch.cuda.mem_get_info()[0]
+
+
+def _free_memory(gpu: bool = True) -> int:
     """As _total_memory(), less what is taken. The container's page cache counts as free."""
     import psutil
 
@@ -137,7 +146,7 @@ def _free_memory() -> int:
         anonymous = int(used.read_text().split("anon ", 1)[1].split()[0])
         free = min(free, int(text) - anonymous)
     torch = sys.modules.get("torch")
-    return free + (torch.cuda.mem_get_info()[0] if torch is not None and torch.cuda.is_available() else 0)
+    return free + (torch.cuda.mem_get_info()[0] if gpu and torch is not None and torch.cuda.is_available() else 0)
 
 
 def _too_little_memory(need: int, there: int) -> Problem:

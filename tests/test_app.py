@@ -16,7 +16,20 @@ from genkit.core import Problem
 
 from .conftest import ROOT, wait_for
 
-FLAGS = ["--host", "--port", "--share", "--auth", "--device", "--lang", "--max-models", "--allow-model", "--text-endpoint", "--text-model"]
+FLAGS = [
+    "--host",
+    "--port",
+    "--share",
+    "--auth",
+    "--device",
+    "--lang",
+    "--max-models",
+    "--allow-model",
+    "--text-endpoint",
+    "--text-model",
+    "--image-endpoint",
+    "--image-model",
+]
 
 
 def test_help_names_every_flag_and_its_default():

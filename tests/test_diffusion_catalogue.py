@@ -329,22 +329,64 @@ def test_a_folder_of_something_else_is_told(folders, tmp_path):
         diffusion.load(copy)
 
 
+GB = 10**9
+PLACED = [  # model, device, free GB -> precision, way, tiled, fits
+    ("sd-1.5", "cpu", 16, "float32", "whole", False, True),
+    ("sd-1.5", "cpu", 5, "bfloat16", "whole", False, True),
+    ("sd-1.5", "cpu", 2, "bfloat16", "whole", False, False),
+    ("sd-turbo", "mps", 8, "float16", "whole", False, True),
+    ("sdxl-turbo", "cuda", 16, "bfloat16", "whole", False, True),
+    ("sdxl-turbo", "cuda", 6, "bfloat16", "parts", False, True),
+    ("sdxl-turbo", "cuda", 4, "bfloat16", "layers", False, True),
+    ("flux.1-schnell", "cpu", 100, "float32", "whole", False, True),
+    ("flux.1-schnell", "cpu", 40, "bfloat16", "whole", False, True),
+    ("flux.1-schnell", "cuda", 80, "bfloat16", "whole", False, True),
+    ("flux.1-schnell", "cuda", 35, "bfloat16", "whole", True, True),
+    ("flux.1-schnell", "cuda", 25, "bfloat16", "parts", True, True),
+    ("flux.1-schnell", "cuda", 12, "bfloat16", "layers", True, True),
+    ("z-image-turbo", "cuda", 23, "bfloat16", "whole", False, True),
+    ("z-image-turbo", "cuda", 16, "bfloat16", "parts", True, True),
+    ("z-image-turbo", "cpu", 22, "bfloat16", "whole", True, True),
+]
+
+
+@pytest.mark.parametrize("name, device, free, dtype, way, tiled, fits", PLACED)
+def test_a_model_is_placed_where_there_is_room_for_it(name, device, free, dtype, way, tiled, fits):
+    plan = diffusion.plan(diffusion.PRETRAINED[name], device, free * GB)
+    assert (plan.dtype, plan.way, plan.tiled, plan.fits) == (dtype, way, tiled, fits) and (plan.need <= plan.free) == fits
+    reasons = {"turns": way != "whole", "tiles": tiled, "in float32": dtype == "bfloat16" and device == "cpu"}
+    assert all((word in plan.why[0]) == told for word, told in reasons.items()) and plan.why[1]
+    assert diffusion.plan(diffusion.PRETRAINED[name], "cuda", free * GB, half="float16").dtype == "float16"
+
+
 def test_a_gpu_that_is_too_small_gets_the_model_in_parts(folders, monkeypatch):
     from genkit.diffusion import pipeline
 
+    entry = pipeline._entry(folders["sd-turbo"])
     pipe = diffusion.load(folders["sd-turbo"])
-    whole = sum(p.numel() * p.element_size() for part in (pipe.unet, pipe.vae, pipe.text_encoder) for p in part.parameters())
+    assert sum(entry.parts.values()) == sum(p.numel() for part in (pipe.unet, pipe.vae, pipe.text_encoder) for p in part.parameters())
     chosen = []
     for way in ("to", "enable_model_cpu_offload", "enable_sequential_cpu_offload"):
         monkeypatch.setattr(type(pipe), way, lambda self, *_, way=way: chosen.append(way) or self)
-    for free in (whole * 2, whole, whole // 100):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, free))
-        pipeline._place(pipe, torch.device("cuda"))
+    big = dataclasses.replace(entry, parts={name: count * 10**6 for name, count in entry.parts.items()})
+    for free in (10**12, 2 * max(big.parts.values()) + 10**9, 10**9):
+        assert pipeline._place(pipe, torch.device("cuda"), diffusion.plan(big, "cuda", free)).plan.free == free
     assert chosen == ["to", "enable_model_cpu_offload", "enable_sequential_cpu_offload"]
+
+
+def test_on_a_cpu_without_room_for_float32_a_large_model_is_opened_in_half_precision(folders, monkeypatch):
+    from genkit.diffusion import pipeline
+
+    monkeypatch.setattr(pipeline, "planned", lambda entry, device: diffusion.plan(entry, device, 0))
+    pipe = diffusion.load(folders["z-image-turbo"])
+    assert pipe.transformer.dtype == pipe.text_encoder.dtype == torch.bfloat16 and pipe.vae.use_tiling and not pipe.plan.fits
+    *_, last = diffusion.sample(pipe, "a cat", num_inference_steps=2, kept=(kept := diffusion.Trace()), **SMALL)
+    assert last.image.size == (64, 64) and diffusion.of_words(kept, [(2, 5)])[0][0].shape == (4, 4)
 
 
 def test_the_catalogue_tells_what_each_model_costs():
     for remote in diffusion.PRETRAINED.values():
-        assert remote.size > 1e9 and remote.memory >= remote.size * 0.7 and remote.licence
+        assert 1.95 * sum(remote.parts.values()) < remote.size < 4 * sum(remote.parts.values())  # in 16 bits, or some of it in 32
+        assert remote.size > 1e9 and remote.licence and remote.memory == pytest.approx(diffusion.plan(remote, "cpu", 0).need, rel=0.03)
         assert {"num_inference_steps", "guidance_scale"} <= remote.defaults.keys()
         assert dataclasses.is_dataclass(remote)

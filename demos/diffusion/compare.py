@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from demos.diffusion.make import PROMPT, WAYS, checked, drawing, text
+from demos.diffusion.make import PROMPT, UNGUIDED, WAYS, best, checked, drawing, text, unguided
 from demos.i18n import both, escape, t, told
 from demos.pen import ASKED, stopped_by
 from demos.pieces import COLOURS, DASHES, empty, heading, made_by, note, plate
@@ -25,9 +25,17 @@ SAID = {
 }
 
 
-def rows(kind: str) -> list[tuple[str, dict]]:
+def columns(model: str) -> tuple[int, ...]:
+    """Numbers of steps; few where a model needs few."""
+    suits = best(model).get("num_inference_steps", STEPS[-1])
+    return STEPS if suits >= 10 else tuple(sorted({1, 2, 4, suits}))
+
+
+def rows(kind: str, model: str) -> list[tuple[str, dict]]:
     """(name of a row, the settings that it changes)."""
     if pick(tuple(GRIDS), kind, "grid", "网格") == "guidance":
+        if unguided(model):
+            return [(both("no guidance", "不用引导"), {})]
         return [(f"{value:g}", {"guidance_scale": value}) for value in GUIDANCES]
     return [(both(*said), {"scheduler": name}) for name, said in WAYS.items() if name]
 
@@ -36,23 +44,23 @@ def rows(kind: str) -> list[tuple[str, dict]]:
 def grid(pen, asked, kind, prompt, model, negative_prompt, seed):
     """The grid, cell by cell."""
     settings = checked(prompt, negative_prompt, 20, 4, seed, model)
-    named, cells = rows(kind), {}
+    named, across, cells = rows(kind, model), columns(model), {}
     for row, (_, change) in enumerate(named):
-        for column, steps in enumerate(STEPS):
+        for column, steps in enumerate(across):
             if pen.rests(asked):
                 return
             *_, ((picture,), _) = drawing(model, {**settings, **change, "num_inference_steps": steps})
             cells[row, column] = plate(picture, "", "", smooth=True)
-            yield table(named, cells)
-    yield table(named, cells) + note(*SAID[kind]) + made_by(model, prompt=prompt, seed=settings["seed"])
+            yield table(named, across, cells)
+    yield table(named, across, cells) + note(*(UNGUIDED if unguided(model) else SAID[kind])) + made_by(model, prompt=prompt, seed=settings["seed"])
 
 
-def table(named, cells: dict) -> str:
+def table(named, across, cells: dict) -> str:
     """The cells that are there so far, (row, column) -> HTML."""
-    head = "".join(f'<th scope="col">{both(f"{steps} steps", f"{steps} 步")}</th>' for steps in STEPS)
+    head = "".join(f'<th scope="col">{both(f"{steps} steps", f"{steps} 步")}</th>' for steps in across)
 
     def line(row: int, name: str) -> str:
-        drawn = "".join(f"<td>{cells.get((row, column), '')}</td>" for column in range(len(STEPS)))
+        drawn = "".join(f"<td>{cells.get((row, column), '')}</td>" for column in range(len(across)))
         return f'<tr><th scope="row">{name}</th>{drawn}</tr>'
 
     body = "".join(line(row, name) for row, (name, _) in enumerate(named))

@@ -25,6 +25,10 @@ HOW = (
     "It shows where a word was heard, not yet what it did there.",
     "每张图是该词所占份额在所有层和头上的平均，做法同 DAAM（Tang 等，2022）；每张图各自从最小到最大着色。它显示词语在哪里被听到，并不等于它在那里做了什么。",
 )
+JOINT = (
+    "In this model words and picture ask each other in one joint attention. Shown is how each place divides among the tokens what it takes from them.",
+    "在这个模型里，词语和画面在同一个联合注意力中互相询问。这里显示的是：每个位置从词元那里取来的内容，在各词元之间如何分配。",
+)
 NOTHING = ("Draw a picture above first.", "请先在上面画一张图。")
 WORDS = 24  # maps shown of one prompt
 PLACES = (("top left", "左上"), ("top", "上方"), ("top right", "右上"), ("left", "左侧"), ("middle", "中间"), ("right", "右侧"),
@@ -98,7 +102,7 @@ def mapped(run, k: int | None, index: int) -> str:
     k = None if k is None else min(k, len(trace.moments) - 1)
     with models.guarded():
         said, maps, rest = heard(trace, index, k)
-        picture = trace.pictures[index]
+        picture, joint = trace.pictures[index], diffusion.kind_of(models.use("diffusion", model)).attention == "joint"
 
     def shown(name: str, heat, about: str) -> str:
         return plate(labels.mark(diffusion.painted(heat, picture), model=f"diffusion/{model}"), name, about, smooth=True)
@@ -113,7 +117,7 @@ def mapped(run, k: int | None, index: int) -> str:
         "The rest: the marks that begin and end the text and the padding after it. The text encoder reads on through them, so they know the whole sentence.",
         "其余：文本首尾的标记和后面的填充。文本编码器一路读到那里，所以它们知道整句话。",
     )
-    return f'<div role="status"><p class="note">{step}</p></div><div class="heats">{own}{"".join(each)}{last}</div>{told_rest}{note(*HOW)}'
+    return f'<div role="status"><p class="note">{step}</p></div><div class="heats">{own}{"".join(each)}{last}</div>{told_rest}{note(*JOINT) if joint else ""}{note(*HOW)}'
 
 
 def share(heat) -> str:

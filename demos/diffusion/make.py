@@ -12,14 +12,16 @@ from demos.endpoints import file
 from demos.i18n import both, escape, t, told
 from demos.pen import ASKED, stopped_by
 from demos.pieces import empty, made_by, note, plate, refused
-from genkit import diffusion, labels, models
+from genkit import core, diffusion, labels, models
 from genkit.core import Problem, number, pick
 from genkit.diffusion import clock, words
+from genkit.hub import amount
 
 # combinations that no training picture shows (emoji.held_out)
 EXAMPLES = ["a watermelon on a purple background", "a penguin on a yellow background", "a mushroom on a purple background", "一座房子，橙色背景"]
 PROMPT = 1000  # characters
 MOST = 8  # pictures of one batch
+LARGEST = 1024  # pixels
 WAYS = {  # scheduler -> its name
     "": ("What suits the model", "模型自带的"),
     "dpm++": ("DPM-Solver++ (multistep)", "DPM-Solver++（多步）"),
@@ -41,15 +43,33 @@ def text(prompt) -> str:
     return prompt
 
 
+def best(model: str) -> dict:
+    """The settings that suit a pretrained model; {} for a shipped one."""
+    remote = models.catalogue("diffusion").get(model)
+    return remote.defaults if remote else {}
+
+
+def unguided(model: str) -> bool:
+    """Whether a model was distilled to draw without guidance; then nothing can be kept out of its pictures either."""
+    return best(model).get("guidance_scale") == 0
+
+
+def sized(model: str, size) -> dict:
+    """The size as a setting; a shipped model has its own."""
+    size = number(size, 0, LARGEST, "size", whole=True)
+    return {"size": size} if size and model in models.catalogue("diffusion") else {}
+
+
 def checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model, scheduler="", n=1) -> dict:
     """The settings of diffusion.sample(), every number moved into its range."""
     pick(tuple(download.choices("diffusion")), model, "text-to-image model", "文生图模型")
     pick(NAMES, scheduler, "scheduler", "调度器")
+    guidance = None if guidance_scale is None else number(guidance_scale, 0, 15, "guidance_scale")
     return {
         "prompt": text(prompt),
-        "negative_prompt": text(negative_prompt),
+        "negative_prompt": "" if unguided(model) else text(negative_prompt),
         "num_inference_steps": number(num_inference_steps, 1, 50, "num_inference_steps", whole=True),
-        "guidance_scale": None if guidance_scale is None else number(guidance_scale, 0, 15, "guidance_scale"),
+        "guidance_scale": 0.0 if unguided(model) else guidance,
         "seed": number(seed, 0, 2**31 - 1, "seed", whole=True),
         "scheduler": scheduler,
         "n": number(n, 1, MOST, "n", whole=True),
@@ -65,7 +85,12 @@ def drawing(model: str, settings: dict, kept=None, origin=None):
     for step in models.guard(diffusion.sample(pipe, **settings, kept=kept, origin=origin)):
         yield [labels.mark(picture, model=f"diffusion/{model}", seed=seed + index, **said) for index, picture in enumerate(step.pictures)], step
     if origin is None:
-        clock.note(model, step.steps, settings["n"], guided(settings["guidance_scale"]), time.monotonic() - began)
+        clock.note(timed(model, settings), step.steps, settings["n"], guided(settings["guidance_scale"]), time.monotonic() - began)
+
+
+def timed(model: str, settings: dict) -> str:
+    """Under what the time is noted: a large picture takes longer than a small one."""
+    return f"{model} {settings.get('size') or ''}"
 
 
 def guided(guidance) -> bool:
@@ -80,13 +105,15 @@ def diffusion_sample(
     seed: int = 0,
     model: str = "mini-sd",
     scheduler: str = "",
+    size: int = 0,
 ) -> dict:
     """Draw one picture for a prompt in English or Chinese: a PNG file at the model's own size (64 x 64 for mini-sd).
 
-    scheduler: dpm++, unipc, euler, ddim, ddpm, or "" for what suits the model. What the text encoder could not read of a long prompt stands as "cut" in the
+    size: the side of the picture in pixels, for a pretrained model, a multiple of 64 up to 1024; 0 is its own. A model that was distilled to draw without
+    guidance does so, whatever guidance_scale and negative_prompt say. scheduler: dpm++, unipc, euler, ddim, ddpm, or "" for what suits the model. What the text encoder could not read of a long prompt stands as "cut" in the
     mark of the file.
     """
-    settings = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model, scheduler)
+    settings = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model, scheduler) | sized(model, size)
     *_, ((picture,), _) = drawing(model, settings)
     return file(picture)
 
@@ -94,10 +121,10 @@ def diffusion_sample(
 # --- what the page says before
 
 
-async def before(prompt, model, n, num_inference_steps, guidance_scale) -> str:
+async def before(prompt, model, n, num_inference_steps, guidance_scale, size=0) -> str:
     """What there is to say of a prompt before it is drawn: strange words, what is cut off, how long it will take."""
     try:
-        settings = checked(prompt, "", num_inference_steps, guidance_scale, 0, model, "", n)
+        settings = checked(prompt, "", num_inference_steps, guidance_scale, 0, model, "", n) | sized(model, size)
         return await asyncio.to_thread(foreseen, model, settings)
     except Problem as problem:
         return refused(problem)
@@ -152,7 +179,7 @@ def lost(model: str, prompt: str) -> str:
 
 def estimate(model: str, settings: dict) -> str:
     """How long the drawing will take here, from those before it."""
-    seconds = clock.expected(model, settings["num_inference_steps"], settings["n"], guided(settings["guidance_scale"]))
+    seconds = clock.expected(timed(model, settings), settings["num_inference_steps"], settings["n"], guided(settings["guidance_scale"]))
     if seconds is None:
         return note("How long it takes here is known after the first picture.", "画完第一张后才知道在这里需要多久。")
     said = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
@@ -162,24 +189,77 @@ def estimate(model: str, settings: dict) -> str:
 # --- what the page shows
 
 
+ON = {"cuda": ("the GPU", "显卡"), "mps": ("the GPU", "显卡"), "cpu": ("the CPU", "CPU")}
+PLACED = {"whole": ("whole", "整个"), "parts": ("one part at a time", "逐个部分"), "layers": ("layer by layer", "逐层")}
+
+
+def suits(model: str) -> str:
+    """What a pretrained model is best at, and how it finds room here, before it is loaded."""
+    remote = models.catalogue("diffusion").get(model)
+    if remote is None:
+        return ""
+    if models.elsewhere("diffusion", model):
+        return note(
+            "It sends the finished picture only: no steps, no map of the words, no edits.", "它只送来画好的图片：没有步骤，看不到词语的作用，也不能编辑。"
+        )
+    return recommended(best(model)) + placed(model, remote)
+
+
+def recommended(defaults: dict) -> str:
+    if "size" not in defaults:
+        return ""
+    steps, guidance, size = defaults["num_inference_steps"], defaults["guidance_scale"], defaults["size"]
+    how = (f"guidance {guidance:g}", f"引导强度 {guidance:g}") if guidance else ("no guidance", "不用引导")
+    return note(f"Best with {steps} steps, {how[0]}, {size} × {size} pixels.", f"最佳设置：{steps} 步，{how[1]}，{size} × {size} 像素。")
+
+
+def placed(model: str, remote) -> str:
+    """In which precision and how it runs on this machine, and why; of a loaded model, how it does."""
+    plan = None
+    if ("diffusion", model) in models.held():
+        plan = getattr(models.use("diffusion", model), "plan", None)
+    elif remote.parts:
+        plan = diffusion.planned(remote, core.device().type)
+    if plan is None:
+        return ""
+    (en, zh), way = ON[plan.device], PLACED[plan.way]
+    room, need = amount(plan.free), amount(plan.need)
+    if not plan.fits:
+        return note(
+            f"It does not fit: even {way[0]} in {plan.dtype} it takes {need}, and {room} are free on {en}.",
+            f"放不下：即使{way[1]}以 {plan.dtype} 运行也要 {need}，而{zh}上可用 {room}。",
+            warn=True,
+        )
+    return note(
+        f"Here it runs on {en}, {way[0]}, in {plan.dtype}: {need} of the {room} that are free; {plan.why[0]}.",
+        f"在这里它会在{zh}上{way[1]}以 {plan.dtype} 运行，用 {need}（可用 {room}）：{plan.why[1]}。",
+    )
+
+
 @told
-def draw(pen, asked, prompt, model, n, scheduler, num_inference_steps, guidance_scale, negative_prompt, seed):
+def draw(pen, asked, prompt, model, n, scheduler, num_inference_steps, guidance_scale, negative_prompt, seed, size=0):
     """(HTML, key): the pictures as they come out of the noise, large: what a visitor asked for at `asked`, by their clock, until it is done or they stop it."""
-    settings = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model, scheduler, n)
+    settings = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model, scheduler, n) | sized(model, size)
     kept, title, stopped = diffusion.Trace(), "", False
     for pictures, step in drawing(model, settings, kept):
         title = both(f"step {step.step} of {step.steps}", f"第 {step.step} 步，共 {step.steps} 步") if step.step < step.steps else ""
         stopped = step.step < step.steps and pen.rests(asked)
         if stopped:
             break
+        if not pictures:
+            yield f'<div class="run"><p role="status">{both("Waiting for the server…", "正在等待服务器……")}</p></div>', gr.skip()
+            continue
         bar = f'<progress max="{step.steps}" value="{step.step}" aria-label="denoising"></progress>'
         yield f'{hung(pictures, title, settings["seed"])}<div class="run">{bar}</div>', gr.skip()
-    about = made_by(model, prompt=prompt, seed=settings["seed"], steps=step.steps, guidance=guidance_scale, scheduler=scheduler)
+    steps, guidance = settings["num_inference_steps"], settings["guidance_scale"]
+    about = made_by(model, prompt=prompt, seed=settings["seed"], steps=steps, guidance=guidance, scheduler=scheduler, size=settings.get("size"))
     yield hung(pictures, title, settings["seed"]) + odd(step) + lost(model, prompt) + about, gr.skip() if stopped else drawn.put(model, kept)
 
 
 def hung(pictures, title: str, seed: int) -> str:
-    """One picture large, or several with their seeds."""
+    """One picture large, or several with their seeds; nothing before there is one."""
+    if not pictures:
+        return ""
     if len(pictures) == 1:
         return f'<div class="large">{plate(pictures[0], title, smooth=True)}</div>'
     each = "".join(plate(picture, both(f"seed {seed + index}", f"种子 {seed + index}"), title, smooth=True) for index, picture in enumerate(pictures))
@@ -200,6 +280,26 @@ def first() -> tuple[str, str, str]:
     return foreseen("mini-sd", settings), drawn.put("mini-sd", kept, first=True), shown
 
 
+def settle(model: str) -> tuple:
+    """The sliders at what suits a model, those greyed that do nothing for it, and why."""
+    suited, pretrained, free = best(model), model in models.catalogue("diffusion"), unguided(model)
+    why = note(*UNGUIDED) if free else note(*ONLY_DIGITS) if model == "digits" else ""
+    return (
+        suited.get("num_inference_steps", 20),
+        gr.Slider(value=suited.get("guidance_scale", 4), interactive=not free),
+        gr.Slider(value=suited.get("size", 512), visible=pretrained),
+        gr.Textbox(interactive=not free and model != "digits"),
+        why,
+    )
+
+
+UNGUIDED = (
+    "This model was distilled to draw in a few steps without guidance: guidance is off, and it cannot be told what to leave out.",
+    "这个模型经过蒸馏，只需几步、不用引导：引导已关闭，也不能告诉它不要画什么。",
+)
+ONLY_DIGITS = ("This model knows digits only, so there is nothing to leave out.", "这个模型只认识数字，没有可排除的内容。")
+
+
 def build(parts: dict) -> None:
     """Build the controls and the result; what other sections need of them goes into `parts`."""
     with gr.Row():
@@ -217,7 +317,7 @@ def build(parts: dict) -> None:
                 label=t("Combinations that no training picture showed", "训练图片中从未出现过的组合"),
             )
             model = gr.Dropdown(download.choices("diffusion"), value="mini-sd", label=t("Model", "模型"), filterable=False)
-            download.panel("diffusion", model)
+            download.panel("diffusion", model, more=suits)
             with gr.Accordion(t("More", "更多"), open=False) as more:
                 n = gr.Slider(1, MOST, 1, step=1, label=t("Pictures", "图片数"), info=t("Each from noise of its own.", "每张从各自的噪声画起。"))
                 count = gr.Slider(1, 50, 20, step=1, label=t("Steps", "步数"), info=t("How often a little noise is taken out.", "去噪的次数。"))
@@ -231,26 +331,41 @@ def build(parts: dict) -> None:
                     info=t("The way from noise to picture.", "从噪声走到图片的方式。"),
                     filterable=False,
                 )
+                size = gr.Slider(
+                    256,
+                    LARGEST,
+                    512,
+                    step=64,
+                    label=t("Size", "尺寸"),
+                    info=t("Pixels on each side.", "每边的像素数。"),
+                    visible=False,
+                    elem_id="diffusion-size",
+                )
                 negative = gr.Textbox("", label=t("Not in the picture", "不想出现的内容"), max_length=PROMPT)
+                limits = gr.HTML("", elem_id="diffusion-limits")
                 seed = gr.Number(7, label=t("Seed", "随机种子"), precision=0)
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="diffusion-result")
             run = gr.Textbox("", visible=False)  # the key of the drawing that the sections look into
 
-    def settle(name):
-        """The steps and guidance that suit a model."""
-        remote = models.catalogue("diffusion").get(name)
-        defaults = remote.defaults if remote else {}
-        return defaults.get("num_inference_steps", 20), defaults.get("guidance_scale", 4)
-
-    inputs = [*stopped_by(stop), prompt, model, n, scheduler, count, guidance, negative, seed]
-    asks = asking(foretold, prompt=prompt, model=model, n=n, num_inference_steps=count, guidance_scale=guidance)
+    inputs = [*stopped_by(stop), prompt, model, n, scheduler, count, guidance, negative, seed, size]
+    asks = asking(foretold, prompt=prompt, model=model, n=n, num_inference_steps=count, guidance_scale=guidance, size=size)
     drawing_event = gr.on(
         [go.click, prompt.submit], draw, inputs, [result, run], js=ASKED, concurrency_id="heavy", concurrency_limit=2, api_visibility="private"
     )
     drawing_event.then(**asks)
-    gr.on([prompt.change, model.change, n.change, count.change, guidance.change], **asks)
-    model.change(settle, model, [count, guidance], queue=False, api_visibility="private", show_progress="hidden")
+    gr.on([prompt.change, model.change, n.change, count.change, guidance.change, size.change], **asks)
+    model.change(settle, model, [count, guidance, size, negative, limits], queue=False, api_visibility="private", show_progress="hidden")
     gr.api(told(diffusion_sample), api_name="diffusion_sample", concurrency_id="heavy", concurrency_limit=2)
-    parts |= {"prompt": prompt, "model": model, "n": n, "count": count, "guidance": guidance, "scheduler": scheduler, "negative": negative, "seed": seed}
+    parts |= {
+        "prompt": prompt,
+        "model": model,
+        "n": n,
+        "count": count,
+        "guidance": guidance,
+        "scheduler": scheduler,
+        "negative": negative,
+        "seed": seed,
+        "size": size,
+    }
     parts |= {"before": foretold, "run": run, "result": result, "draw": go, "more": more, "drawing": drawing_event}

@@ -48,21 +48,51 @@ LIVE = 400  # steps of digits that suffice in front of a class
 # a second set of weights in float16 halves the download of those that have one
 _FP16 = ("*/*.fp16.safetensors", "*.json", "*/*.txt")
 _OPEN_RAIL, _STABILITY = "CreativeML Open RAIL-M", "Stability AI Community License"
+# parameters of the parts, from their weight files; the best settings from the model cards. guidance_scale 0: distilled to need few steps and no guidance
 PRETRAINED: dict[str, Remote] = {
     "sd-1.5": Remote(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5", 2_750_000_000, _OPEN_RAIL, {"num_inference_steps": 25, "guidance_scale": 7.5}, _FP16, 6_000_000_000
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        2_750_000_000,
+        _OPEN_RAIL,
+        {"num_inference_steps": 25, "guidance_scale": 7.5, "size": 512},
+        _FP16,
+        3_300_000_000,
+        {"unet": 860_000_000, "text_encoder": 123_000_000, "vae": 84_000_000, "safety_checker": 304_000_000},
     ),
-    # the distilled ones need few steps and were trained for no guidance
-    "sd-turbo": Remote("stabilityai/sd-turbo", 2_600_000_000, _STABILITY, {"num_inference_steps": 2, "guidance_scale": 0.0}, _FP16, 6_000_000_000),
-    "sdxl-turbo": Remote("stabilityai/sdxl-turbo", 6_950_000_000, _STABILITY, {"num_inference_steps": 2, "guidance_scale": 0.0}, _FP16, 15_000_000_000),
+    "sd-turbo": Remote(
+        "stabilityai/sd-turbo",
+        2_600_000_000,
+        _STABILITY,
+        {"num_inference_steps": 2, "guidance_scale": 0.0, "size": 512},
+        _FP16,
+        3_100_000_000,
+        {"unet": 866_000_000, "text_encoder": 340_000_000, "vae": 84_000_000},
+    ),
+    "sdxl-turbo": Remote(
+        "stabilityai/sdxl-turbo",
+        6_950_000_000,
+        _STABILITY,
+        {"num_inference_steps": 2, "guidance_scale": 0.0, "size": 512},
+        _FP16,
+        7_500_000_000,
+        {"unet": 2_567_000_000, "text_encoder": 123_000_000, "text_encoder_2": 695_000_000, "vae": 84_000_000},
+    ),
     "flux.1-schnell": Remote(
         "black-forest-labs/FLUX.1-schnell",
         33_700_000_000,
         "Apache-2.0",
-        {"num_inference_steps": 4, "guidance_scale": 0.0, "max_sequence_length": 256},
-        memory=36_000_000_000,
+        {"num_inference_steps": 4, "guidance_scale": 0.0, "size": 1024, "max_sequence_length": 256},
+        memory=34_300_000_000,
+        parts={"transformer": 11_891_000_000, "text_encoder_2": 4_762_000_000, "text_encoder": 123_000_000, "vae": 84_000_000},
     ),
-    "z-image-turbo": Remote("Tongyi-MAI/Z-Image-Turbo", 33_000_000_000, "Apache-2.0", {"num_inference_steps": 9, "guidance_scale": 0.0}, memory=24_000_000_000),
+    "z-image-turbo": Remote(
+        "Tongyi-MAI/Z-Image-Turbo",
+        33_000_000_000,
+        "Apache-2.0",
+        {"num_inference_steps": 9, "guidance_scale": 0.0, "size": 1024},
+        memory=21_100_000_000,
+        parts={"transformer": 6_155_000_000, "text_encoder": 4_022_000_000, "vae": 84_000_000},
+    ),
 }
 
 SCHEDULERS = {  # name -> its class in diffusers
@@ -82,7 +112,7 @@ OPTIONS = {
 }
 
 _HOMES = {
-    "pipeline": ("load", "save"),
+    "pipeline": ("load", "save", "planned"),
     "drawing": ("sample", "Step"),
     "training": ("train",),
     "trace": ("Trace", "look", "film", "quick"),
@@ -91,5 +121,8 @@ _HOMES = {
     "forward": ("drown", "left", "square"),
     "paths": ("project",),
     "editing": ("edit", "between"),
+    "placing": ("plan",),
+    "kinds": ("kind_of",),
+    "remote": ("Endpoint",),
 }
 __getattr__ = core.lazily(__name__, {name: home for home, names in _HOMES.items() for name in names})

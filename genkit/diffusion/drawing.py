@@ -21,6 +21,7 @@ from genkit import core
 from genkit.core import Problem
 from genkit.diffusion import heat, kinds, schedulers, trace, words
 from genkit.diffusion.pipeline import defaults, read_in_turn
+from genkit.diffusion.remote import Endpoint
 from genkit.diffusion.trace import Replay, Trace
 
 PREVIEWS = 8  # at most so many times a picture is shown on the way
@@ -68,13 +69,17 @@ def sample(
     prompt, negative_prompt = words.legible(prompt), words.legible(negative_prompt or "")
     if not prompt:
         raise Problem("the prompt is empty; write what to draw", "提示词是空的；请写下想画什么")
-    usual = defaults(pipe)["guidance_scale"]
+    elsewhere = isinstance(pipe, Endpoint)
+    usual = 1 if elsewhere else defaults(pipe)["guidance_scale"]
     guidance = usual if guidance_scale is None or not usual else core.number(guidance_scale, 0, 30, "guidance_scale")
     steps = core.number(num_inference_steps, 1, 100, "num_inference_steps", whole=True)
     seed, n = core.number(seed, 0, 2**63 - 1, "seed", whole=True), core.number(n, 1, MOST, "n", whole=True)
     settings = {"prompt": prompt, "negative_prompt": negative_prompt, "num_inference_steps": steps, "guidance_scale": guidance, "seed": seed, "n": n}
     kept = Trace(light=True) if kept is None else kept
     kept.settings = {**settings, "scheduler": scheduler, "size": _side(size)}
+    if elsewhere:
+        yield from _from(pipe, kept, origin)
+        return
     if isinstance(pipe, DDIMPipeline):
         from genkit.diffusion import pixel
 
@@ -84,6 +89,17 @@ def sample(
     mine = own(pipe, kept.settings["scheduler"])
     read = {text: words.fit(mine, kept.settings[text])[0] for text in ("prompt", "negative_prompt")}
     yield from background(lambda report: _draw(mine, {**kept.settings, **read}, kept, replay, report))
+
+
+def _from(endpoint: Endpoint, kept: Trace, origin) -> Iterator[Step]:
+    """As sample(), of a model on another machine: before the last there are steps without pictures."""
+    kept.closed = endpoint.only()
+    if origin:
+        raise kept.closed
+    n = kept.settings["n"]
+    for pictures, done, remarks in endpoint.draw(kept.settings):
+        kept.pictures = pictures
+        yield Step(pictures, done, n, remarks)
 
 
 def _side(size) -> int:
@@ -161,7 +177,7 @@ def _draw(pipe, settings: dict, kept: Trace, replay: Replay | None, report) -> N
     with getattr(pipe, "turn", nullcontext()):
         recorder = None if kept.light else _recorder(pipe, kept, settings["prompt"], n, side)
         if replay:
-            setattr(pipe, kinds.of(pipe).net, replay.skipping(kinds.net(pipe)))
+            setattr(pipe, kinds.kind_of(pipe).net, replay.skipping(kinds.net(pipe)))
         kept.follow(pipe.scheduler, rngs, recorder, replay)
         with heat.listening(recorder):
             last = called(pipe, call, steps, report, kept)
@@ -208,7 +224,7 @@ def _withheld(flags: list[bool] | None) -> tuple[tuple[str, str], ...]:
 
 def _recorder(pipe, kept: Trace, prompt: str, n: int, side: int) -> heat.Recorder | None:
     """Who listens to the words of a prompt; nobody where no attention to them is known, or where the parts of the model come and go."""
-    kind = kinds.of(pipe)
+    kind = kinds.kind_of(pipe)
     if not kind.attention or hasattr(pipe, "turn"):
         return None
     kept.spans = words.spans(pipe, prompt)

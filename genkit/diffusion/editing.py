@@ -19,6 +19,7 @@ from genkit.diffusion.drawing import MOST, Step
 from genkit.diffusion.forward import square
 from genkit.diffusion.kinds import side as size
 from genkit.diffusion.pipeline import defaults
+from genkit.diffusion.remote import Endpoint
 
 LEAST = 0.02  # part of a picture that a mask must cover, so that a place of the latents changes at all
 
@@ -48,6 +49,8 @@ def edit(
     prompt, negative_prompt = words.legible(prompt), words.legible(negative_prompt or "")
     if not prompt:
         raise Problem("the prompt is empty; write what to draw", "提示词是空的；请写下想画什么")
+    if isinstance(pipe, Endpoint):
+        raise pipe.only()
     strength = core.number(strength, 0.05, 1, "strength")
     steps = core.number(num_inference_steps, 1, 100, "num_inference_steps", whole=True)
     settings = {

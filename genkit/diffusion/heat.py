@@ -106,6 +106,8 @@ def maps(trace: Trace, index: int = 0, k: int | None = None) -> torch.Tensor:
     A branch has heard nothing before its first step of its own; that one stands for those. Raises Problem where nothing was heard: the model has no
     attention to words that is known here, or is too large to be listened to.
     """
+    if trace.closed:
+        raise trace.closed
     heard = [moment.words for moment in trace.moments[k or 0 :] if moment.words]
     if not heard:
         raise Problem(

@@ -35,7 +35,7 @@ KINDS = {
 _UNKNOWN = {"unet": Kind(), "transformer": Kind("transformer", attention="")}  # what a host has allowed beyond the catalogue
 
 
-def of(pipe) -> Kind:
+def kind_of(pipe) -> Kind:
     """The row of a pipeline."""
     name = type(pipe).__name__.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("Inpaint")
     return KINDS.get(name) or _UNKNOWN["unet" if getattr(pipe, "unet", None) is not None else "transformer"]
@@ -43,18 +43,18 @@ def of(pipe) -> Kind:
 
 def net(pipe):
     """The network that is asked at every step."""
-    return getattr(pipe, of(pipe).net)
+    return getattr(pipe, kind_of(pipe).net)
 
 
 def side(pipe) -> int:
     """The side of the pictures that a model draws, in pixels."""
-    places = getattr(pipe, "default_sample_size", None) or getattr(net(pipe).config, "sample_size", None) or of(pipe).default
+    places = getattr(pipe, "default_sample_size", None) or getattr(net(pipe).config, "sample_size", None) or kind_of(pipe).default
     return int(places) * pipe.vae_scale_factor
 
 
 def unpacked(pipe, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, h, w), whatever the pipeline makes of them. Pictures here are square."""
-    if latents.ndim != 3 or not of(pipe).packed:
+    if latents.ndim != 3 or not kind_of(pipe).packed:
         return latents
     pixels = int(latents.shape[1] ** 0.5) * 2 * pipe.vae_scale_factor
     return pipe._unpack_latents(latents, pixels, pixels, pipe.vae_scale_factor)

@@ -24,6 +24,9 @@ def project(traces: list[Trace], ends: list[torch.Tensor] | None = None) -> Plan
 
     Raises Problem if nothing was kept of one of them, or they differ in length.
     """
+    for trace in traces:
+        if trace.closed:
+            raise trace.closed
     if not traces or any(len(trace.moments) != len(traces[0].moments) or not trace.moments for trace in traces):
         raise Problem("paths can be compared only of drawings with equally many steps", "只能比较步数相同的绘制路径")
     ends = ends or [trace.moments[-1].x0 for trace in traces]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import threading
 from pathlib import Path
 
 import torch
-from diffusers import AutoPipelineForText2Image, DDIMPipeline, DiffusionPipeline
+from diffusers import AutoencoderKL, AutoPipelineForText2Image, DDIMPipeline, DiffusionPipeline
 from safetensors import SafetensorError, safe_open
 
-from genkit import core, folders
-from genkit.core import Problem
+from genkit import core, folders, models
+from genkit.core import Problem, Remote
 from genkit.diffusion import PRETRAINED, VARIANTS, heat, kinds
+from genkit.diffusion.placing import Plan, plan
 
 DEFAULTS = {"num_inference_steps": 20, "guidance_scale": 4.0}
 
@@ -21,7 +23,7 @@ DEFAULTS = {"num_inference_steps": 20, "guidance_scale": 4.0}
 
 
 def load(source) -> DiffusionPipeline:
-    """A pipeline, from a variant's name or a folder, on core.device(): half precision on a GPU, in parts where its memory is short.
+    """A pipeline, from a variant's name or a folder, on core.device(), in the precision and the parts that plan() finds room for; its `plan` says which.
 
     Raises Problem that names a missing or damaged file.
     """
@@ -29,7 +31,8 @@ def load(source) -> DiffusionPipeline:
     kind = _checked(folder)
     device = core.device()
     small = kind == "DDIMPipeline" or (folder / "unet").is_dir() and _bytes(folder) < 100 << 20
-    dtype = torch.float32 if device.type == "cpu" or small else torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    chosen = planned(_entry(folder), device.type)
+    dtype = torch.float32 if small else getattr(torch, chosen.dtype)
     variant = None if any(".fp16." not in file.name for file in folder.glob("*/*.safetensors")) else "fp16"
     opener = DDIMPipeline if kind == "DDIMPipeline" else AutoPipelineForText2Image
     try:
@@ -43,7 +46,28 @@ def load(source) -> DiffusionPipeline:
     pipe.set_progress_bar_config(disable=True)
     if kind != "DDIMPipeline":
         heat.install(kinds.net(pipe))
-    return _place(pipe, device)
+    return pipe.to(device) if small else _place(pipe, device, chosen)
+
+
+def planned(entry: Remote, device: str) -> Plan:
+    """plan() on this machine as it is now."""
+    bf16 = device != "cuda" or torch.cuda.is_bf16_supported()
+    return plan(entry, device, models.free_memory(device), half="bfloat16" if bf16 else "float16")
+
+
+def _entry(folder: Path) -> Remote:
+    """What plan() asks about a pipeline, from its folder: the catalogue's best settings, the parameters from the heads of the weight files."""
+    known = _remote(str(folder))
+    return Remote("", 0, "", known.defaults if known else {}, parts={part.name: _parameters(part) for part in folder.iterdir() if part.is_dir()})
+
+
+def _parameters(part: Path) -> int:
+    files = sorted(part.glob("*.safetensors"))
+    count = 0
+    for file in [file for file in files if ".fp16." in file.name] or files:
+        with safe_open(file, "pt") as weights:
+            count += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  no mapping
+    return count
 
 
 def _checked(folder: Path) -> str:
@@ -84,15 +108,16 @@ def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*/*.safetensors"))
 
 
-def _place(pipe, device: torch.device):
-    """On the device if it fits there with some room to work, else part by part, else layer by layer."""
-    if device.type != "cuda":
+def _place(pipe, device: torch.device, chosen: Plan):
+    """On the device as it was planned: whole, part by part, or layer by layer; pictures decoded one by one, and in tiles where memory is short."""
+    pipe.plan = chosen
+    if isinstance(getattr(pipe, "vae", None), AutoencoderKL):
+        pipe.vae.enable_slicing()
+        if chosen.tiled:
+            pipe.vae.enable_tiling()
+    if chosen.way == "whole":
         return pipe.to(device)
-    sizes = [sum(p.numel() * p.element_size() for p in part.parameters()) for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-    free, _ = torch.cuda.mem_get_info()
-    if sum(sizes) * 1.2 < free:
-        return pipe.to(device)
-    if max(sizes) * 1.3 < free:
+    if chosen.way == "parts":
         pipe.enable_model_cpu_offload()
     else:
         pipe.enable_sequential_cpu_offload()
@@ -118,9 +143,13 @@ def save(pipe: DiffusionPipeline, path) -> None:
 
 def defaults(pipe) -> dict:
     """num_inference_steps and guidance_scale that suit a pipeline: the catalogue's, if its folder is a snapshot of one of those models."""
-    name = str(getattr(pipe.config, "_name_or_path", ""))
-    remotes = [remote for remote in PRETRAINED.values() if remote.repo in name or remote.repo.replace("/", "--") in name]
-    return {**DEFAULTS, **(remotes[0].defaults if remotes else {})}
+    known = _remote(str(getattr(pipe.config, "_name_or_path", "")))
+    return {**DEFAULTS, **(known.defaults if known else {})}
+
+
+def _remote(folder: str) -> Remote | None:
+    """The entry of the catalogue that a folder of the Hub's cache is a snapshot of."""
+    return next((remote for remote in PRETRAINED.values() if remote.repo in folder or remote.repo.replace("/", "--") in folder), None)
 
 
 # --- one pipeline, many visitors

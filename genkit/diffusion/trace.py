@@ -49,6 +49,7 @@ class Trace:
     spans: list[tuple[int, int]] = field(default_factory=list)
     moved: tuple[str, int] | None = None  # ("branch", k): what this one left another at
     light: bool = False  # only the newest step is kept: nobody will look back
+    closed: Problem | None = None  # why there is nothing to look back at
 
     def bytes(self) -> int:
         """About how much memory it holds."""
@@ -209,6 +210,7 @@ def look(pipe, trace: Trace, k, index=0) -> tuple[Image, Image, Image]:
 def film(pipe, trace: Trace, index=0, *, what: str = "x0") -> list[Image]:
     """The predicted x0 ("x0") or the latents ("x_t") of every step of one picture, and the picture itself at the end."""
     index = number(index, 0, max(len(trace.pictures) - 1, 0), "index", whole=True)
+    at(trace, 0)  # raises Problem if nothing was kept
     one = slice(index, index + 1) if hasattr(pipe, "vae") else slice(None)
     shown = [decoded(pipe, getattr(moment, what)[one])[0] for moment in trace.moments]
     last = trace.pictures[index]
@@ -217,6 +219,8 @@ def film(pipe, trace: Trace, index=0, *, what: str = "x0") -> list[Image]:
 
 def at(trace: Trace, k) -> Moment:
     """The moment before step k, clamped."""
+    if trace.closed:
+        raise trace.closed
     if not trace.moments:
         raise Problem("nothing was kept of this drawing; draw again", "这次绘制没有留下任何步骤；请重新画一次")
     return trace.moments[number(k, 0, len(trace.moments) - 1, "step", whole=True)]

@@ -36,8 +36,11 @@ def readers(pipe) -> list[tuple]:
 def fit(pipe, text: str) -> tuple[str, str]:
     """What the most patient of the pipeline's tokenizers reads of the text, and what is cut off at its end; both are parts of legible(text)."""
     from genkit.diffusion.pipeline import read_in_turn
+    from genkit.diffusion.remote import Endpoint
 
     text = legible(text)
+    if isinstance(pipe, Endpoint):  # only its server knows
+        return text, ""
     patient = [(len(tokenizer(text, verbose=False).input_ids) - most, tokenizer, most) for tokenizer, most in readers(read_in_turn(pipe))]
     if not patient:
         return text, ""
@@ -56,7 +59,7 @@ def spans(pipe, text: str) -> list[tuple[int, int]]:
     """(start, end) in the text of each token that the picture looks at, the one that ends it left out; (0, 0) for what is no part of it."""
     from genkit.diffusion import kinds
 
-    kind = kinds.of(pipe)
+    kind = kinds.kind_of(pipe)
     tokenizer = getattr(pipe, kind.reader)
     if not kind.template:
         return [tuple(span) for span in tokenizer(text, verbose=False, return_offsets_mapping=True)["offset_mapping"][:-1]]

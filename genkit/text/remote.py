@@ -10,9 +10,8 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from urllib.parse import urlsplit
 
+from genkit import remote
 from genkit.core import Problem
 
 CONNECT, SILENCE = 10, 120  # seconds: until the server takes the call, and between two of its words
@@ -23,12 +22,12 @@ class Endpoint:
     """A model of the text family that runs elsewhere. Raises Problem for an address that is none."""
 
     def __init__(self, url: str, model: str, key: str = ""):
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or not model.strip():
+        parts = remote.parsed(url)
+        if parts is None or not model.strip():
             raise Problem(
                 "a text endpoint is an address such as http://127.0.0.1:8000/v1 (without a name, password or key in it) and the name of a model on it; got '{url}' and '{model}'",
                 "文本端点由地址（如 http://127.0.0.1:8000/v1，其中不含用户名、密码或密钥）和该服务器上的模型名组成；收到的是“{url}”和“{model}”",
-                url=f"{parts.scheme}://{parts.hostname or ''}",
+                url=remote.shown(url),
                 model=model[:60],
             )
         base = url.rstrip("/").removesuffix("/chat/completions")
@@ -97,7 +96,7 @@ class Endpoint:
         """The words of the answer, the last one with the reason why it is the last."""
         from huggingface_hub.errors import HfHubHTTPError
 
-        self._open_offline()
+        remote.open_offline(remote.parsed(self.url).hostname)
         if isinstance(prompt, list):
             yield from self._chat(prompt, settings, more)
             return
@@ -112,7 +111,7 @@ class Endpoint:
         from huggingface_hub import InferenceClient
 
         # without a key the library would send the host's own Hugging Face token
-        with InferenceClient(base_url=self.url, api_key=self._key or "none", timeout=_patience()) as client:
+        with InferenceClient(base_url=self.url, api_key=self._key or "none", timeout=remote.patience(SILENCE, CONNECT)) as client:
             for chunk in client.chat_completion(messages, model=self.model, stream=True, extra_body=more, **settings):
                 for choice in chunk.choices or []:
                     yield (choice.delta.content if choice.delta else None) or "", choice.finish_reason
@@ -123,7 +122,7 @@ class Endpoint:
         from huggingface_hub.utils import hf_raise_for_status
 
         body, headers = {"model": self.model, "prompt": prompt, "stream": True, **settings}, {"Authorization": f"Bearer {self._key or 'none'}"}
-        with get_session().stream("POST", f"{self.url}/completions", json=body, headers=headers, timeout=_patience()) as response:
+        with get_session().stream("POST", f"{self.url}/completions", json=body, headers=headers, timeout=remote.patience(SILENCE, CONNECT)) as response:
             hf_raise_for_status(response)
             for line in response.iter_lines():
                 data = line.removeprefix("data:").strip()
@@ -136,15 +135,6 @@ class Endpoint:
                 for choice in chunk.get("choices") or []:
                     yield choice.get("text") or "", choice.get("finish_reason")
 
-    def _open_offline(self) -> None:
-        """HF_HUB_OFFLINE closes the way to the Hub, for everything that goes through its library; the host's own server is no part of it."""
-        from huggingface_hub import get_session
-
-        session = get_session()
-        checks = [check for check in session.event_hooks["request"] if not isinstance(check, _Elsewhere)]
-        if checks:
-            session.event_hooks = {**session.event_hooks, "request": [_Elsewhere(checks, urlsplit(self.url).hostname)]}
-
     # --- what can go wrong, as sentences
 
     def _problem(self, which: str, **values) -> Problem:
@@ -156,56 +146,22 @@ class Endpoint:
 
         if isinstance(error, Problem):
             return error
-        kinds = {kind.__name__ for kind in type(error).__mro__}
+        kinds = remote.kinds(error)
         if isinstance(error, HfHubHTTPError):
             status = error.response.status_code
             which = {401: "key", 403: "key", 404: "model", 429: "busy"}.get(status, "refused" if status < 500 else "status")
-            return self._problem(which, status=status, error=self._words_of(error.response))
+            return self._problem(which, status=status, error=remote.words_of(error.response, self._key))
         if isinstance(error, InferenceTimeoutError) or "TimeoutException" in kinds:
             return self._problem("silent" if "ConnectTimeout" not in kinds and "ConnectTimeout" not in repr(error.__cause__) else "down", seconds=SILENCE)
         if kinds & {"TextGenerationError", "_Told"}:  # told in the stream itself
-            return self._problem("refused", error=self._plain(str(error)))
+            return self._problem("refused", error=remote.plain(str(error), self._key))
         if said:
             return self._problem("broken")
         return self._problem("down" if "TransportError" in kinds else "nonsense")
 
-    def _words_of(self, response) -> str:
-        """What the server says about its refusal, as far as it is text."""
-        words = ""
-        with suppress(Exception):  # closed, or not text
-            response.read()
-            words = response.text
-            told = response.json()
-            told = told.get("error", told.get("message", told.get("detail", words))) if isinstance(told, dict) else words
-            words = str(told.get("message", told) if isinstance(told, dict) else told)
-        return self._plain(words)
-
-    def _plain(self, words: str) -> str:
-        """Words of a server on one line, not too many, without the key."""
-        words = " ".join(words.split())
-        return (words.replace(self._key, "***") if self._key else words)[:200] or "?"
-
 
 class _Told(Exception):
     """What a server says in the middle of a stream."""
-
-
-class _Elsewhere:
-    """The checks of a session, spared the requests to one host."""
-
-    def __init__(self, checks: list, host: str):
-        self.checks, self.host = checks, host
-
-    def __call__(self, request) -> None:
-        if request.url.host != self.host:
-            for check in self.checks:
-                check(request)
-
-
-def _patience():
-    from httpx2 import Timeout  # what huggingface_hub speaks with
-
-    return Timeout(SILENCE, connect=CONNECT)
 
 
 _SENTENCES = {
