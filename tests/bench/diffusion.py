@@ -1,40 +1,41 @@
-"""Drawing with and without what is kept of it: every step, every word; eight pictures against one; a look back. In one process, each against the bare pipeline."""
+"""Drawing with and without what is kept of it: every step, every word; eight pictures against one; a look back; through the server. Each against the bare pipeline."""
 
 import statistics
 import time
 from unittest import mock
 
-TURNS, PROMPT = 9, "a red apple on a blue background"
+from tests.bench import serving
+
+PORT, TURNS, PROMPT = 7980, 9, "a red apple on a blue background"
 
 
 def run() -> None:
     import torch
 
     from genkit import core, diffusion
-    from genkit.diffusion import drawing, heat, trace
+    from genkit.diffusion import drawing, heat
 
     torch.set_num_threads(1)  # as in the app
     pipe, kept = diffusion.load("mini-sd"), diffusion.Trace()
 
     def draw(n=1, into=None):
+        into = diffusion.Trace() if into is None else into
         list(diffusion.sample(pipe, PROMPT, num_inference_steps=20, guidance_scale=4.0, seed=1, n=n, kept=into))
 
     def bare():
         drawing.own(pipe)(PROMPT, num_inference_steps=20, guidance_scale=4.0, generator=core.seeded(1))
 
-    def forgetful(words: bool):
-        """Drawing that keeps no words, or neither words nor steps."""
+    def forgetful():
+        list(diffusion.sample(pipe, PROMPT, num_inference_steps=20, guidance_scale=4.0, seed=1))
+
+    def wordless():
         with mock.patch.object(drawing, "_recorder", lambda *_: None):
-            if words:
-                draw()
-            else:
-                with mock.patch.object(trace.Trace, "follow", lambda *_: None):
-                    draw()
+            draw()
 
     ways = {
         "the bare pipeline": bare,
-        "one picture, previews, nothing kept": lambda: forgetful(False),
-        "the same, every step kept": lambda: forgetful(True),
+        "one picture, previews, nothing kept": forgetful,
+        "the same, every step kept": wordless,
         "the same, every step and every word kept (as in the tab)": draw,
     }
     times = {name: [] for name in ways}
@@ -52,6 +53,24 @@ def run() -> None:
     maps = [seconds(lambda: heat.of_words(kept, [(0, 1), (2, 5), (6, 11)])) for _ in range(20)]
     print(f"a look at a step: median {1000 * statistics.median(looks):.0f} ms; the maps of three words: {1000 * statistics.median(maps):.1f} ms", end="; ")
     print(f"kept of it: {kept.bytes() / 1e6:.1f} MB")
+
+    through_the_server(bare)
+
+
+def through_the_server(bare) -> None:
+    """A client asks the page's server for a picture, in turn with the bare pipeline here."""
+    from gradio_client import Client
+
+    with serving(["app.py", "--port", str(PORT)], PORT):
+        client = Client(f"http://127.0.0.1:{PORT}", verbose=False, download_files=False)
+
+        def ask():
+            client.predict(PROMPT, "", 20, 4.0, 1, "mini-sd", api_name="/diffusion_sample")
+
+        ask()  # the first one waits until the models are loaded
+        asked, here = zip(*((seconds(ask), seconds(bare)) for _ in range(TURNS)), strict=True)
+    server, alone = statistics.median(asked), statistics.median(here)
+    print(f"20 steps of mini-sd through the server: median {server:.2f} s, {server / alone:.2f} of the bare pipeline")
 
 
 def seconds(way) -> float:
