@@ -63,13 +63,13 @@ class Trace:
 
         @functools.wraps(step)  # the pipelines look at its arguments
         def kept(output, t, sample, *args, **options):
-            if replay is not None and len(self.moments) < replay.k:
-                self.moments.append(replace(replay.origin.moments[len(self.moments)], words={}))  # another prompt's
+            if self.light:
+                self.moments.clear()
+            if replay is not None and replay.active():
+                self.moments.append(replace(replay.origin.moments[replay.told], words={}))  # another prompt's
                 return (replay.next(scheduler, rngs, sample),)
             before, random = schedulers.state(scheduler), [rng.get_state() for rng in rngs]
             result = step(output, t, sample, *args, **options)
-            if self.light:
-                self.moments.clear()
             self.moments.append(_moment(scheduler, output, t, sample, before, random, recorder.take() if recorder else {}))
             return result
 
