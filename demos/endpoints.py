@@ -27,8 +27,15 @@ def file(picture: Image.Image) -> dict:
     return gr.FileData(path=stored(labels.png(picture), "picture.png"), orig_name="picture.png", mime_type="image/png").model_dump()
 
 
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16 bits a level as one of 8: Pillow would take every level over 255 for white."""
+    if picture.mode.startswith("I"):
+        return picture.convert("I").point(lambda level: level / 257).convert("L")
+    return picture
+
+
 def opened(path) -> Image.Image:
-    """An uploaded picture, upright. Raises Problem if there is none, if it is not a picture, or if it is too large to decode."""
+    """An uploaded picture, upright; of an animation its first. Raises Problem if there is none, if it is not a picture, or if it is too large to decode."""
     if not path:
         raise Problem("no picture was given; upload a PNG, JPEG or WebP file", "没有图片；请上传 PNG、JPEG 或 WebP 文件")
     path = path.get("path") if isinstance(path, dict) else path
@@ -36,7 +43,7 @@ def opened(path) -> Image.Image:
         with Image.open(path, formats=["PNG", "JPEG", "WEBP", "GIF", "BMP"]) as picture:
             if picture.width * picture.height > PIXELS:
                 raise Image.DecompressionBombError
-            return ImageOps.exif_transpose(picture).copy()
+            return eight_bits(ImageOps.exif_transpose(picture)).copy()
     except Image.DecompressionBombError:
         most = PIXELS // 1_000_000
         raise Problem("the picture is too large: at most {most} megapixels are read", "图片太大：最多读取 {most} 百万像素", most=most) from None

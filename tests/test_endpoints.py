@@ -29,6 +29,7 @@ ENDPOINTS = {
     "/diffusion_heatmap",
     "/diffusion_edit",
     "/diffusion_inpaint",
+    "/diffusion_outpaint",
     "/text_sample",
     "/text_next",
     "/text_perplexity",

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos import film
-from demos.diffusion import drawn
+from demos.diffusion import drawn, outside
 from demos.diffusion.make import MOST, PROMPT, checked, hung, lost, odd, text
 from demos.diffusion.paint import painter, read
 from demos.endpoints import file, opened
@@ -12,6 +12,7 @@ from demos.pen import ASKED, stopped_by
 from demos.pieces import data_uri, empty, heading, made_by, note, wall
 from genkit import diffusion, labels, models
 from genkit.core import Problem, number
+from genkit.diffusion import words
 
 TITLE = ("Edit: begin with a picture", "编辑：从一张图开始")
 LESSON = (
@@ -28,11 +29,17 @@ SIZE = 512  # the side of the largest picture that is kept in the page
 
 def drawing(model: str, settings: dict, picture, mask, strength):
     """(marked pictures, Step) of an edit."""
-    pipe, seed = models.use("diffusion", model), settings["seed"]
     strength = number(strength, 0.05, 1, "strength")
-    made = models.guard(diffusion.edit(pipe, picture=picture, mask=mask, strength=strength, **settings))
-    said = {name: value for name, value in settings.items() if name != "seed"} | {"strength": strength, "inpainted": mask is not None}
-    for step in made:
+    made = diffusion.edit(models.use("diffusion", model), picture=picture, mask=mask, strength=strength, **settings)
+    yield from signed(model, settings, made, strength=strength, inpainted=mask is not None)
+
+
+def signed(model: str, settings: dict, made, **said):
+    """(marked pictures, Step) of what is being made; `said` joins the settings in the mark, and what the text encoder could not read of the prompt."""
+    read, cut = words.fit(models.use("diffusion", model), settings["prompt"])
+    said = {**settings, "prompt": read, **said} | ({"cut": cut} if cut else {})
+    seed = said.pop("seed")
+    for step in models.guard(made):
         yield [labels.mark(each, model=f"diffusion/{model}", seed=seed + index, **said) for index, each in enumerate(step.pictures)], step
 
 
@@ -85,26 +92,36 @@ def mine(run, value) -> dict:
     return beneath(trace.pictures[0]) if model != "digits" and trace.pictures else value
 
 
-def showing(pen, asked, value, mask, strength, prompt, n, model, settings):
-    """The pictures as they come, and how they were made."""
+def begun(value):
+    """The picture to begin with. Raises Problem if there is none."""
     picture = read(value, "under")
     if picture is None:
         raise Problem("there is no picture to begin with; upload one, or draw one above", "还没有可编辑的图片；请上传一张，或先在上面画一张")
-    step = None
-    for pictures, step in drawing(model, settings, picture, mask, strength):
+    return picture
+
+
+def showing(pen, asked, value, mask, strength, prompt, model, settings):
+    """The pictures of an edit as they come, and how they were made."""
+    picture = begun(value)
+    yield from shown(pen, asked, drawing(model, settings, picture, mask, strength), prompt, model, settings, strength=strength)
+
+
+def shown(pen, asked, drawn, prompt, model, settings, **said):
+    """HTML of pictures as they come, until they are done or the visitor stops them; then how they were made."""
+    for pictures, step in drawn:
         done = step.step == step.steps
         title = "" if done else both(f"step {step.step} of {step.steps}", f"第 {step.step} 步，共 {step.steps} 步")
         yield hung(pictures, title, settings["seed"])
         if pen.rests(asked) and not done:
             return
-    about = made_by(model, prompt=prompt, seed=settings["seed"], strength=strength, guidance=settings["guidance_scale"])
+    about = made_by(model, prompt=prompt, seed=settings["seed"], guidance=settings["guidance_scale"], **said)
     yield hung(pictures, "", settings["seed"]) + odd(step) + lost(model, prompt) + about
 
 
 @told
 def anew(pen, asked, value, prompt, strength, n, model, num_inference_steps, guidance_scale, negative_prompt, seed):
     settings = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model, "", n)
-    yield from showing(pen, asked, value, None, strength, prompt, n, model, settings)
+    yield from showing(pen, asked, value, None, strength, prompt, model, settings)
 
 
 @told
@@ -114,7 +131,7 @@ def inpaint(pen, asked, value, prompt, strength, n, model, num_inference_steps, 
     mask = read(value, "mask")
     if mask is None:
         raise Problem("nothing is painted yet; paint over the part that is to be drawn anew", "还没有涂抹；请涂抹要重画的部分")
-    yield from showing(pen, asked, value, mask, 1.0, prompt, n, model, settings)
+    yield from showing(pen, asked, value, mask, 1.0, prompt, model, settings)
 
 
 @told
@@ -122,7 +139,7 @@ def vary(pen, asked, value, run, prompt, strength, n, model, num_inference_steps
     """Four variations: its own prompt where the picture is a drawing from above, other seeds."""
     said = prompt if str(prompt).strip() else (drawn.get(run)[1].settings["prompt"] if run else "")
     settings = checked(said, negative_prompt, num_inference_steps, guidance_scale, seed, model, "", 4)
-    yield from showing(pen, asked, value, None, strength, said, 4, model, settings)
+    yield from showing(pen, asked, value, None, strength, said, model, settings)
 
 
 @told
@@ -171,6 +188,8 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
                 four = gr.Button(t("Four variations", "四个变体"), min_width=110)
                 stop = gr.Button(t("Stop", "停止"), min_width=70)
             result = gr.HTML(empty("The edited picture appears here.", "编辑后的图片会显示在这里。"), elem_id="diffusion-edited")
+    further = {"canvas": canvas, "pictures": n, "strength": strength}
+    outside.build(parts, further)
     heading(
         "A film from one prompt to another", "从一句话到另一句话的影片",
         "The same noise, and a mixture of what the text encoder says of both prompts: a little more of B in every picture.",

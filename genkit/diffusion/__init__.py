@@ -124,5 +124,6 @@ _HOMES = {
     "placing": ("plan",),
     "kinds": ("kind_of",),
     "remote": ("Endpoint",),
+    "outside": ("extend",),
 }
 __getattr__ = core.lazily(__name__, {name: home for home, names in _HOMES.items() for name in names})

@@ -46,11 +46,20 @@ def edit(
     strength (0.05 to 1): how far back into the noise it goes; 1 keeps nothing. Closing the generator stops it. Raises Problem for an empty prompt or mask, and
     for a model that cannot edit.
     """
-    prompt, negative_prompt = words.legible(prompt), words.legible(negative_prompt or "")
-    if not prompt:
+    if not words.legible(prompt):
         raise Problem("the prompt is empty; write what to draw", "提示词是空的；请写下想画什么")
-    if isinstance(pipe, Endpoint):
-        raise pipe.only()
+    editable(pipe)
+    side = size(pipe)
+    given, where = square(picture, side), None if mask is None else masked(mask, side)
+    settings = {"strength": strength, "negative_prompt": negative_prompt, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+    yield from redrawn(pipe, prompt, given, where, **settings, seed=seed, n=n, scheduler=scheduler)
+
+
+def redrawn(
+    pipe, prompt: str, given: Image.Image, where, *, strength, negative_prompt, num_inference_steps, guidance_scale, seed, n, scheduler
+) -> Iterator[Step]:
+    """edit() of a picture that has a size the model can draw: of all of it, or where the mask `where`, of that size, is white."""
+    prompt, negative_prompt = words.legible(prompt), words.legible(negative_prompt or "")
     strength = core.number(strength, 0.05, 1, "strength")
     steps = core.number(num_inference_steps, 1, 100, "num_inference_steps", whole=True)
     settings = {
@@ -59,12 +68,12 @@ def edit(
         "guidance_scale": defaults(pipe)["guidance_scale"] if guidance_scale is None else core.number(guidance_scale, 0, 30, "guidance_scale"),
     }
     seed, n = core.number(seed, 0, 2**63 - 1, "seed", whole=True), core.number(n, 1, MOST, "n", whole=True)
-    mine = drawing.own(_editor(pipe, mask is not None), scheduler)
-    side = size(pipe)
-    given = square(picture, side)
-    where = None if mask is None else masked(mask, side)
-    more = {"image": [given] * n, "strength": max(strength, 1 / steps)} | ({} if where is None else {"mask_image": [where] * n})
-    call = drawing.arguments(mine, {**settings, "size": side, "prompt": [settings["prompt"]] * n, "negative_prompt": [settings["negative_prompt"]] * n})
+    mine = drawing.own(_editor(pipe, where is not None), scheduler)
+    sizes = {} if where is None else {"mask_image": [where] * n, "width": given.width, "height": given.height}  # else it would make the picture square
+    more = {"image": [given] * n, "strength": max(strength, 1 / steps)} | sizes
+    call = drawing.arguments(
+        mine, {**settings, "size": max(given.size), "prompt": [settings["prompt"]] * n, "negative_prompt": [settings["negative_prompt"]] * n}
+    )
     if not negative_prompt:
         call.pop("negative_prompt", None)
     call |= {**more, "num_inference_steps": steps, "generator": [core.seeded(seed + index) for index in range(n)]}
@@ -76,12 +85,19 @@ def edit(
     yield from drawing.background(draw)
 
 
-def _editor(pipe, inpaints: bool):
-    """The pipeline of the same networks that begins with a picture."""
+def editable(pipe) -> None:
+    """Raises Problem for a model that cannot begin with a picture."""
+    if isinstance(pipe, Endpoint):
+        raise pipe.only()
     if isinstance(pipe, DDIMPipeline) or hasattr(pipe, "turn"):
         raise Problem(
             "this model cannot edit pictures here; choose mini-sd or a Stable Diffusion", "这个模型在这里不能编辑图片；请选择 mini-sd 或 Stable Diffusion"
         )
+
+
+def _editor(pipe, inpaints: bool):
+    """The pipeline of the same networks that begins with a picture."""
+    editable(pipe)
     kind = AutoPipelineForInpainting if inpaints else AutoPipelineForImage2Image
     try:
         made = kind.from_pipe(pipe)
