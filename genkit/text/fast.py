@@ -26,8 +26,7 @@ class Cache:
 
     def __init__(self, model):
         config, weight = model.config, model.model.embed_tokens.weight
-        self.length, self.places = 0, None  # places: where the tokens lie, if not all of them in `layers` (eight.py)
-        self.layers = [weight.new_empty(2, config.num_key_value_heads, 0, head_size(config)) for _ in range(config.num_hidden_layers)]
+        self.length, self.layers = 0, weight.new_empty(config.num_hidden_layers, 2, config.num_key_value_heads, 0, head_size(config))
 
     def get_seq_length(self) -> int:
         """Tokens read so far."""
@@ -36,20 +35,17 @@ class Cache:
     def crop(self, length: int) -> None:
         """Forget what was read after the first `length` tokens."""
         self.length = min(self.length, length)
-        if self.places is not None:
-            self.places.crop(length)
 
     def room(self) -> int:
         """Tokens that it holds memory for."""
-        return self.layers[0].shape[2]
+        return self.layers.shape[3]
 
     def reserve(self, length: int) -> None:
         """Have memory for `length` tokens."""
         if length > self.room():
-            room, held = max(length, 2 * self.room(), GROWS), min(self.length, self.room())
-            for i, old in enumerate(self.layers):
-                self.layers[i] = old.new_empty((*old.shape[:2], room, old.shape[3]))
-                self.layers[i][:, :, :held] = old[:, :, :held]
+            old = self.layers
+            self.layers = old.new_empty((*old.shape[:3], max(length, 2 * self.room(), GROWS), old.shape[4]))
+            self.layers[:, :, :, : self.length] = old[:, :, :, : self.length]
 
 
 def bytes_of(model) -> int:
@@ -90,11 +86,7 @@ def quicken(model) -> None:
         from genkit.text import eight
 
         small = eight.Eight(model)
-    except (
-        ImportError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # ONNX Runtime is not there, or cannot: a network that it does not know, a processor that it does not
+    except (ImportError, ValueError, RuntimeError) as error:  # numba is not there, or cannot: a network that it does not know, a processor that it does not
         log.info("not computed in 8 bits: %s", str(error).split("\n")[0])
         return
     if faster(model, small, Plain(model)):
