@@ -283,13 +283,16 @@ def first() -> tuple[str, str, str]:
 def settle(model: str) -> tuple:
     """The sliders at what suits a model, those greyed that do nothing for it, and why."""
     suited, pretrained, free = best(model), model in models.catalogue("diffusion"), unguided(model)
-    why = note(*UNGUIDED) if free else note(*ONLY_DIGITS) if model == "digits" else ""
+    remote, own = pretrained and models.elsewhere("diffusion", model), model in diffusion.OWN_WAY
+    reasons = {UNGUIDED: free, ONLY_DIGITS: model == "digits", OWN_WAY: own, ITS_OWN: remote}
+    why = "".join(note(*reason) for reason, counts in reasons.items() if counts)
     return (
         suited.get("num_inference_steps", 20),
         gr.Slider(value=suited.get("guidance_scale", 4), interactive=not free),
         gr.Slider(value=suited.get("size", 512), visible=pretrained),
         gr.Textbox(interactive=not free and model != "digits"),
-        why,
+        gr.update(value="", interactive=False) if own or remote else gr.update(interactive=True),
+        gr.HTML(why, visible=bool(why)),
     )
 
 
@@ -297,6 +300,8 @@ UNGUIDED = (
     "This model was distilled to draw in a few steps without guidance: guidance is off, and it cannot be told what to leave out.",
     "这个模型经过蒸馏，只需几步、不用引导：引导已关闭，也不能告诉它不要画什么。",
 )
+OWN_WAY = ("It was trained on straight paths, so it draws with its own scheduler only.", "它用直线路径训练，所以只能用自带的调度器。")
+ITS_OWN = ("The scheduler is chosen by its server; some servers choose steps and guidance too.", "调度器由它的服务器决定；有些服务器还会自定步数和引导强度。")
 ONLY_DIGITS = ("This model knows digits only, so there is nothing to leave out.", "这个模型只认识数字，没有可排除的内容。")
 
 
@@ -342,7 +347,7 @@ def build(parts: dict) -> None:
                     elem_id="diffusion-size",
                 )
                 negative = gr.Textbox("", label=t("Not in the picture", "不想出现的内容"), max_length=PROMPT)
-                limits = gr.HTML("", elem_id="diffusion-limits")
+                limits = gr.HTML("", visible=False, elem_id="diffusion-limits")
                 seed = gr.Number(7, label=t("Seed", "随机种子"), precision=0)
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(empty("The model is waking up…", "模型正在启动……"), elem_id="diffusion-result")
@@ -355,7 +360,7 @@ def build(parts: dict) -> None:
     )
     drawing_event.then(**asks)
     gr.on([prompt.change, model.change, n.change, count.change, guidance.change, size.change], **asks)
-    model.change(settle, model, [count, guidance, size, negative, limits], queue=False, api_visibility="private", show_progress="hidden")
+    model.change(settle, model, [count, guidance, size, negative, scheduler, limits], queue=False, api_visibility="private", show_progress="hidden")
     gr.api(told(diffusion_sample), api_name="diffusion_sample", concurrency_id="heavy", concurrency_limit=2)
     parts |= {
         "prompt": prompt,

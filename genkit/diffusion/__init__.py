@@ -94,6 +94,7 @@ PRETRAINED: dict[str, Remote] = {
         parts={"transformer": 6_155_000_000, "text_encoder": 4_022_000_000, "vae": 84_000_000},
     ),
 }
+OWN_WAY = ("flux.1-schnell", "z-image-turbo")  # trained on straight paths (flow matching): they draw with their own scheduler only
 
 SCHEDULERS = {  # name -> its class in diffusers
     "dpm++": "DPMSolverMultistepScheduler",  # DPM-Solver++ of second order (Lu et al. 2022, https://arxiv.org/abs/2211.01095)
