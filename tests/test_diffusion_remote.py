@@ -168,6 +168,8 @@ def test_the_page_shows_the_picture_and_says_what_a_model_elsewhere_cannot_show(
     *_, (shown, key) = make.draw(Pen(), 1, "a cat", attached, 1, "", 20, 4, "", 3)
     assert shown.count("<img") == 1 and "AI-generated" in shown
     assert "finished picture only" in finished(steps.look(key, 3, 1)) and "只送来画好的图片" in finished(heat.heatmap(key, True, 1, 1))
+    at, index = steps.settle(key, 8, 1)
+    assert (at.value, index.value, index.visible) == (1, 1, False)
     model, trace = drawn.get(key)
     for ask in (
         lambda: diffusion.film(models.use("diffusion", model), trace),

@@ -130,15 +130,14 @@ def share(heat) -> str:
 def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
     run, index = parts["run"], parts["index"]
     gr.HTML(note(*LESSON))
-    with gr.Row():
-        every = gr.Checkbox(True, label=t("Mean of all steps", "所有步的平均"), min_width=220, scale=1)
-        at = gr.Slider(1, 20, 8, step=1, label=t("or at this step", "或只看这一步"), min_width=260, scale=3, elem_id="diffusion-heat-at")
+    every = gr.Checkbox(True, label=t("Mean of all steps", "所有步的平均"))
+    at = gr.Slider(1, 20, 8, step=1, label=t("or at this step", "或只看这一步"), elem_id="diffusion-heat-at")
     maps = answer("diffusion-heat", heatmap, empty(*NOTHING), elem_id="diffusion-heat-maps")
     asks = asking(maps, run=run, every=every, at=at, index=index)
 
     def settle(run, at):
         trace = drawn.there(run)
-        last = len(trace.moments) if trace else 20
+        last = max(len(trace.moments), 1) if trace else 20
         return gr.Slider(maximum=max(last, 2), value=min(at, last))
 
     light = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": 16}

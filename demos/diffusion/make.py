@@ -121,8 +121,11 @@ def diffusion_sample(
 # --- what the page says before
 
 
-async def before(prompt, model, n, num_inference_steps, guidance_scale, size=0) -> str:
-    """What there is to say of a prompt before it is drawn: strange words, what is cut off, how long it will take."""
+async def before(prompt, model, n, num_inference_steps, guidance_scale, size=0, run="") -> str:
+    """What there is to say of a prompt before it is drawn: strange words, what is cut off, how long it will take.
+
+    run: the last drawing; a question that is the same as the one before would not be asked.
+    """
     try:
         settings = checked(prompt, "", num_inference_steps, guidance_scale, 0, model, "", n) | sized(model, size)
         return await asyncio.to_thread(foreseen, model, settings)
@@ -354,7 +357,7 @@ def build(parts: dict) -> None:
             run = gr.Textbox("", visible=False)  # the key of the drawing that the sections look into
 
     inputs = [*stopped_by(stop), prompt, model, n, scheduler, count, guidance, negative, seed, size]
-    asks = asking(foretold, prompt=prompt, model=model, n=n, num_inference_steps=count, guidance_scale=guidance, size=size)
+    asks = asking(foretold, prompt=prompt, model=model, n=n, num_inference_steps=count, guidance_scale=guidance, size=size, run=run)
     drawing_event = gr.on(
         [go.click, prompt.submit], draw, inputs, [result, run], js=ASKED, concurrency_id="heavy", concurrency_limit=2, api_visibility="private"
     )

@@ -122,7 +122,7 @@ def rough(model: str, trace) -> str:
 def settle(run, at, index):
     """The sliders for a drawing that has just been made: where they stood, as far as it has so many steps and pictures."""
     trace = drawn.there(run)
-    last, n = (len(trace.moments), len(trace.pictures)) if trace else (20, 1)
+    last, n = (max(len(trace.moments), 1), max(len(trace.pictures), 1)) if trace else (20, 1)  # a model elsewhere sends no steps
     return gr.Slider(maximum=max(last, 2), value=min(at, last)), gr.Slider(maximum=max(n, 2), value=min(index, n), visible=n > 1)
 
 
