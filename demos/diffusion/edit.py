@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos import film
-from demos.diffusion import drawn, outside
+from demos.diffusion import drawn, outside, style
 from demos.diffusion.make import MOST, PROMPT, checked, hung, lost, odd, text
 from demos.diffusion.paint import painter, read
 from demos.endpoints import file, opened
@@ -188,8 +188,9 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
                 four = gr.Button(t("Four variations", "四个变体"), min_width=110)
                 stop = gr.Button(t("Stop", "停止"), min_width=70)
             result = gr.HTML(empty("The edited picture appears here.", "编辑后的图片会显示在这里。"), elem_id="diffusion-edited")
-    further = {"canvas": canvas, "pictures": n, "strength": strength}
+    further = {"canvas": canvas, "pictures": n}
     outside.build(parts, further)
+    style.build(parts, further)
     heading(
         "A film from one prompt to another", "从一句话到另一句话的影片",
         "The same noise, and a mixture of what the text encoder says of both prompts: a little more of B in every picture.",

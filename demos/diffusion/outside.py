@@ -60,7 +60,7 @@ def build(parts: dict, further: dict) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             prompt = gr.Textbox(
-                "a house and a tree on a green background",
+                "a watermelon and a star on a purple background",
                 label=t("All that is to be seen", "最后能看到的全部内容"),
                 max_length=PROMPT,
                 elem_id="diffusion-beyond",

@@ -126,5 +126,7 @@ _HOMES = {
     "kinds": ("kind_of",),
     "remote": ("Endpoint",),
     "outside": ("extend",),
+    "styling": ("styles", "styled"),
+    "copied": ("nearest", "share", "training_picture"),
 }
 __getattr__ = core.lazily(__name__, {name: home for home, names in _HOMES.items() for name in names})
