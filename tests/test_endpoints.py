@@ -30,6 +30,7 @@ ENDPOINTS = {
     "/diffusion_edit",
     "/diffusion_inpaint",
     "/diffusion_outpaint",
+    "/diffusion_upscale",
     "/text_sample",
     "/text_next",
     "/text_perplexity",
@@ -260,9 +261,14 @@ def test_a_bad_picture_gets_a_clear_sentence(client, tmp_path, endpoint, argumen
 
 def test_an_upload_of_50_mb_is_refused_and_the_page_goes_on(client, tmp_path):
     (tmp_path / "big.png").write_bytes(b"\0" * 50_000_000)
-    with pytest.raises(Exception, match="413|large|exceed"):
-        client.predict(handle_file(tmp_path / "big.png"), "conv", api_name="/vae_reconstruct")
+    for endpoint in ("/vae_reconstruct", "/diffusion_upscale"):
+        with pytest.raises(Exception, match="413|large|exceed"):
+            client.predict(handle_file(tmp_path / "big.png"), api_name=endpoint)
     assert client.predict("mlp", 1, 0, api_name="/vae_sample")
+
+
+def test_diffusion_upscale_returns_a_picture_of_four_times_the_side(client, seven):
+    assert Image.open(client.predict(handle_file(seven), 4, api_name="/diffusion_upscale")).size == (800, 1040)
 
 
 @pytest.mark.parametrize("prompt", ["<img src=x onerror=alert(1)>", "🐱 on white", "عربى على أبيض", "a\u0000b\u0007"])

@@ -127,6 +127,7 @@ _HOMES = {
     "remote": ("Endpoint",),
     "outside": ("extend",),
     "styling": ("styles", "styled"),
+    "upscaling": ("upscale", "bicubic", "ready", "FACTORS", "TILE"),
     "copied": ("nearest", "share", "training_picture"),
 }
 __getattr__ = core.lazily(__name__, {name: home for home, names in _HOMES.items() for name in names})
