@@ -51,7 +51,7 @@ def hung(picture: Image.Image, factor, origin: tuple[str, str]):
         plate(shrunk(made), both("Drawn by the network", "网络画出"), size(*made.size), smooth=True),
     )
     small = plate(given, both(*origin), size(*given.size))
-    html = f'<div class="whole enlarged"><div class="given">{small}</div><div class="ways">{"".join(both_ways)}</div></div>'
+    html = f'<div class="whole enlarged"><div class="before">{small}</div><div class="ways">{"".join(both_ways)}</div></div>'
     html += told_of(picture, given, made) + made_by(NAME, factor=made.width // given.width)
     return html, gr.File(stored(labels.png(made), "larger.png"), visible=True)
 
