@@ -92,8 +92,8 @@ def unet() -> UNet2DConditionModel:
     """Noisy latents (B, 4, 16, 16), t (B,) and text features (B, T, E) to v (B, 4, 16, 16); 7.5 M parameters.
 
     The words are attended to at 8 x 8 and 4 x 4: attention at 16 x 16 doubles the time of a step. Besides, what the caption says as a whole
-    scales and shifts the channels of every block (FiLM, Perez et al. 2017, https://arxiv.org/abs/1709.07871): told by attention$
-    U-Net takes ten times as many pictures to listen to the name of the thing.
+    scales and shifts the channels of every block (FiLM, Perez et al. 2017, https://arxiv.org/abs/1709.07871): told by attention
+    alone, the U-Net listens to the background long before it listens to the name of the thing.
     """
     net = UNet2DConditionModel(
         sample_size=16,
