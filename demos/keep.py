@@ -36,16 +36,30 @@ class Made:
 
 @dataclass(frozen=True)
 class Keeping:
-    """What a family tells the panel. `values` are those of the tab's own controls, in the order that panel() was given them."""
+    """What a family tells the panel. `values` are those of the tab's own controls, in the order that panel() was given them.
+
+    Without `shipped` and `sampling` the panel is about the visitor's own model alone.
+    """
 
     family: str
     form: Callable[[], keep.Form]  # what a model that somebody brings may look like
-    shipped: Callable[..., Made]  # (*values): the model that is chosen in the tab
+    shipped: Callable[..., Made] | None  # (*values): the model that is chosen in the tab
     trained: Callable[[runs.Snapshot, Any], Made]  # (run, model)
     show: Callable[..., str]  # (model, *values): HTML of what a model that was brought makes
-    sampling: Callable[..., str]  # (*values): Python that makes what the tab shows
+    sampling: Callable[..., str] | None  # (*values): Python that makes what the tab shows
     training: Callable[..., str]  # (run, *values): Python that trains the same again
     brings: tuple[str, str] = ("config.json and model.safetensors", "config.json 和 model.safetensors")  # what a loose model consists of
+    name: str = ""  # the title of the runs, where a family has several panels
+    save: Callable | None = None  # (model, folder), where it is not the family's own
+
+    @property
+    def title(self) -> str:
+        return self.name or self.family
+
+    @property
+    def place(self) -> str:
+        """What the ids of its components begin with."""
+        return self.title if self.shipped else f"{self.title}-own"
 
 
 def call(name: str, *arguments: Any, **options: Any) -> str:
@@ -90,9 +104,9 @@ def program(family: str, template: str, run: runs.Snapshot, arguments: dict, cha
     )
 
 
-def own_run(family: str, kept: dict | None) -> runs.Snapshot:
-    """The newest run that this visitor has started in the family's tab. Raises Problem if there is none, or none any more."""
-    run, owner = (kept or {}).get(family), (kept or {}).get("owner")
+def own_run(title: str, kept: dict | None) -> runs.Snapshot:
+    """The newest run of this title that this visitor has started. Raises Problem if there is none, or none any more."""
+    run, owner = (kept or {}).get(title), (kept or {}).get("owner")
     if not run or not runs.owns(run, owner):  # the number of a run is in the address that anybody may follow it by
         raise Problem(*UNTRAINED)
     return runs.snapshot(run)
@@ -100,15 +114,15 @@ def own_run(family: str, kept: dict | None) -> runs.Snapshot:
 
 def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls: list) -> None:
     """Build the panel inside `fold`."""
-    save, shelf = genkit.family(keeping.family), keep.Shelf()
+    shelf = keep.Shelf()
 
     def chosen(source, kept, values) -> Made:
-        if source != "own":
+        if source != "own" and keeping.shipped:
             return keeping.shipped(*values)
-        return keeping.trained(own_run(keeping.family, kept), runs.model(kept[keeping.family]))
+        return keeping.trained(own_run(keeping.title, kept), runs.model(kept[keeping.title]))
 
     def folder(made: Made):
-        return keep.packed(lambda path: save.save(made.model, path), made.card)
+        return keep.packed(lambda path: (keeping.save or genkit.family(keeping.family).save)(made.model, path), made.card)
 
     @told
     def pack(source, kept, *values):
@@ -143,7 +157,8 @@ def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls:
 
     def code(source, kept, *values):
         try:
-            return keeping.training(own_run(keeping.family, kept), *values) if source == "own" else keeping.sampling(*values)
+            own = source == "own" or keeping.sampling is None
+            return keeping.training(own_run(keeping.title, kept), *values) if own else keeping.sampling(*values)
         except Problem as problem:
             return "# " + say(problem.en, problem.zh)
 
@@ -155,13 +170,14 @@ def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls:
     )
     source = gr.Radio(
         [(t("The model chosen at the top of this tab", "本页顶部选择的模型"), "shipped"), (t("The model you are training", "您正在训练的模型"), "own")],
-        value="shipped",
+        value="shipped" if keeping.shipped else "own",
         label=t("Which model", "哪个模型"),
+        visible=keeping.shipped is not None,
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            go = gr.Button(t("Pack it as a zip", "打包成 zip"), variant="primary", elem_id=f"{keeping.family}-pack")
-            zipped = gr.File(label=t("Your model, to download", "您的模型，可下载"), interactive=False, visible=False, elem_id=f"{keeping.family}-zip")
+            go = gr.Button(t("Pack it as a zip", "打包成 zip"), variant="primary", elem_id=f"{keeping.place}-pack")
+            zipped = gr.File(label=t("Your model, to download", "您的模型，可下载"), interactive=False, visible=False, elem_id=f"{keeping.place}-zip")
             with gr.Accordion(t("Push it to the Hugging Face Hub", "推送到 Hugging Face Hub"), open=False):
                 name = gr.Textbox(
                     label=t("Name of the repository", "仓库名称"),
@@ -187,21 +203,21 @@ def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls:
                 label=t(f"Load a model: its zip, or {keeping.brings[0]}", f"载入模型：zip，或 {keeping.brings[1]}"),
                 file_count="multiple",
                 height=140,
-                elem_id=f"{keeping.family}-bring",
+                elem_id=f"{keeping.place}-bring",
             )
             key = gr.State("", time_to_live=shelf.keep, delete_callback=shelf.drop)
-            brought = gr.HTML(WAITING, elem_id=f"{keeping.family}-brought")
+            brought = gr.HTML(WAITING, elem_id=f"{keeping.place}-brought")
             with gr.Row(visible=False) as after:
                 more = gr.Button(t("Make again with it", "用它再生成"), min_width=110)
                 away = gr.Button(t("Put it away", "收起它"), min_width=90)
     lines = gr.Code(
-        keeping.sampling(*(control.value for control in controls)),
+        keeping.sampling(*(control.value for control in controls)) if keeping.sampling else "",
         language="python",
         label=t("The code for this", "对应的代码"),
         interactive=False,
         lines=6,
         wrap_lines=True,
-        elem_id=f"{keeping.family}-code",
+        elem_id=f"{keeping.place}-code",
     )
 
     private_event = {"api_visibility": "private"}

@@ -82,8 +82,8 @@ def zipped(folder: Path) -> bytes:
     """The files of a folder as a zip; the same files give the same bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.iterdir()):
-            entry = zipfile.ZipInfo(path.name)  # dated 1980
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # dated 1980
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return file.getvalue()
@@ -113,15 +113,20 @@ class Form:
             log.info("refused a model: %s", problem)
             raise foreign("") from None
 
+    def networks(self, model) -> list:
+        """The modules whose weights came with it."""
+        return [model]
+
 
 def read(paths: Iterable[Path | str], form: Form):
     """The model in a zip, or in loose files, in eval mode on core.device(). Raises Problem for everything that is not exactly such a model."""
     with tempfile.TemporaryDirectory(prefix="genkit-keep-") as scratch:
         folder = Path(scratch)
         for name, data in _contents([Path(path) for path in paths], form).items():
+            (folder / name).parent.mkdir(exist_ok=True)  # a name of the form's, not of the visitor's
             (folder / name).write_bytes(data)
         model = form.assembled(folder)
-    if not all(part.isfinite().all() for part in model.state_dict().values()):
+    if not all(part.isfinite().all() for network in form.networks(model) for part in network.state_dict().values()):
         raise Problem("the weights are not all finite numbers: this model is broken", "权重里有不是有限数的值：这个模型已损坏")
     return model.to(device())
 

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from demos.diffusion import compare, copied, edit, forward, heat, keep, larger, learn, lesson, make, points, steps, teach
+from demos.diffusion import compare, copied, edit, forward, heat, keep, larger, learn, lesson, make, own, points, steps, teach
 from demos.i18n import t
 
 TITLE = ("Text to image", "文生图")
@@ -13,7 +13,7 @@ SENTENCE = (
 HOW = (("pure noise", "纯噪声"), ("your words", "您的文字"), ("remove a little noise, 20 times", "去掉一点噪声，重复 20 次"), ("picture", "图片"))
 EVERY = 25  # training steps between two looks at the samples
 # top to bottom; each has a TITLE and build(page, kept, parts)
-SECTIONS = (steps, heat, compare, forward, edit, larger, copied, learn, points, teach, keep, lesson)
+SECTIONS = (steps, heat, compare, forward, edit, larger, copied, learn, points, teach, own, keep, lesson)
 
 
 def first() -> tuple:
