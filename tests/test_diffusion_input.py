@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demos.diffusion import edit, outside
+from demos.diffusion import edit, heat, outside, steps
 from genkit import labels
 from genkit.core import Problem
 
@@ -74,6 +74,18 @@ def test_what_the_text_encoder_cannot_read_stands_in_the_mark(pictures, endpoint
     (made,) = ENDPOINTS[endpoint](pictures["palette.png"], prompt)
     said = labels.read(made["path"])
     assert f"{said['prompt']} {said['settings']['cut']}" == prompt and len(said["prompt"]) < 150
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda prompt: steps.diffusion_steps(prompt, "", 2, 1.0), lambda prompt: heat.diffusion_heatmap(prompt, "", 2, 1.0)], ids=["steps", "heatmap"]
+)
+def test_the_endpoints_that_look_inside_say_what_was_cut(ask):
+    assert ask(" ".join(["a cat"] * 100))["cut"].endswith("a cat a cat") and ask("a cat")["cut"] == ""
+
+
+def test_the_film_says_what_was_cut_from_either_prompt():
+    *_, (html, files) = edit.between.__wrapped__("a cat", " ".join(["a dog"] * 100), 2, "mini-sd", 2, 1.0, 3)
+    assert html.count("cut off: “") == 1 and "a dog a dog" in html and files
 
 
 STRANGE = (

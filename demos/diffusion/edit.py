@@ -160,7 +160,7 @@ def between(prompt_a, prompt_b, frames, model, num_inference_steps, guidance_sca
         yield f'<div class="smooth">{wall(shown, names)}</div>', gr.skip()
     player, files = film.cut("between", shown, [*shown, *shown[-2:0:-1]], fps=8, columns=8, scale=max(1, 320 // shown[0].width))
     about = made_by(model, prompt=f"{prompt_a} → {prompt_b}", seed=settings["seed"])
-    yield f'<div class="smooth">{wall(shown, names)}</div>{player}{about}', files
+    yield f'<div class="smooth">{wall(shown, names)}</div>{player}{lost(model, prompt_a)}{lost(model, prompt_b)}{about}', files
 
 
 def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:

@@ -68,7 +68,7 @@ def diffusion_heatmap(
     """Draw one picture and say where each word of the prompt acted, by cross-attention (DAAM, Tang et al. 2022).
 
     picture: the PNG; words: for each word its share of all attention, (x, y) of its peak from 0 to 1, heat (rows of numbers) and map, a PNG of it over the
-    picture; rest: the share of the ends of the text and the padding. step: one step, from 1; null takes the mean of all.
+    picture; rest: the share of the ends of the text and the padding; cut: what the text encoder could not read of the prompt. step: one step, from 1; null takes the mean of all.
     """
     settings, kept = checked(prompt, negative_prompt, num_inference_steps, guidance_scale, seed, model), diffusion.Trace()
     *_, ((picture,), _) = drawing(model, settings, kept)
@@ -79,7 +79,8 @@ def diffusion_heatmap(
         shown = labels.mark(diffusion.painted(heat, picture), model=f"diffusion/{model}", prompt=prompt, word=word.text)
         return {"word": word.text, "share": float(heat.mean()), "peak": list(peak(heat)), "heat": heat.round(5).tolist(), "map": file(shown)}
 
-    return {"picture": file(picture), "words": [row(word, heat) for word, heat in zip(said, maps, strict=True)], "rest": float(rest.mean())}
+    rows, cut = [row(word, heat) for word, heat in zip(said, maps, strict=True)], words.fit(models.use("diffusion", model), settings["prompt"])[1]
+    return {"picture": file(picture), "words": rows, "rest": float(rest.mean()), "cut": cut}
 
 
 # --- what the page shows
