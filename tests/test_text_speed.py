@@ -143,7 +143,7 @@ def test_with_and_without_the_instruction_for_bytes_four_products_are_summed(mon
 
     rng = np.random.default_rng(0)
     w, x = rng.integers(0, 256, (8, 16, 4), dtype=np.uint8), rng.integers(-127, 128, (8, 1, 4), dtype=np.int8)
-    scales, one, sums, made = np.ones(16, np.float16), np.ones(1, np.float32), np.array([x.sum()], np.int32), np.empty(16, np.float32)
+    scales, one, sums, made = np.ones(16, np.float16), np.ones(1, np.float32), np.array([-128 * x.sum()], np.int32), np.empty(16, np.float32)
     run(*(array.ctypes.data for array in (w, scales, x, one, sums, made)))
     assert made.tolist() == ((w.astype(int) - 128) * x).sum((0, 2)).tolist()
 

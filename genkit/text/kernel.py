@@ -56,7 +56,7 @@ def _dot4(builder, total, w, x):
 
 
 def _panel(m: int, bits: int):
-    """multiply(w, s, x, xs, xn, y, blocks, stride): addresses of one panel's numbers and scales; of M rows their bytes (M, K), scales and sums (M, K / 32); and of y, whose rows are
+    """multiply(w, s, x, xs, xn, y, blocks, stride): addresses of one panel's numbers and scales; of M rows their bytes (M, K), scales and sums (M, K / 32), as rounded() leaves them; and of y, whose rows are
     `stride` numbers apart and whose first 16 become the products."""
 
     def code(context, builder, signature, args):
@@ -88,9 +88,9 @@ def _panel(m: int, bits: int):
         after = []
         for row in range(m):
             place = builder.shl(builder.add(builder.mul(LONG(row), blocks), b), LONG(2))
-            sum_x, scale_x = at(xn, place, INT), at(xs, place, FLOAT)
+            scale_x, sum_x = at(xs, place, FLOAT), at(xn, place, FLOAT if bits == 4 else INT)
             # in 8 bits 128 stands for 0: what that adds to each product is taken off first
-            dots = ir.Constant(INTS, [0] * PANEL) if bits == 4 else _many(builder, builder.mul(sum_x, INT(-128)))
+            dots = ir.Constant(INTS, [0] * PANEL) if bits == 4 else _many(builder, sum_x)
             begin = builder.add(builder.mul(LONG(row), k), builder.mul(b, LONG(BLOCK)))
             for i, each in enumerate(packed):
                 four_x = _many(builder, at(x, builder.add(begin, LONG(4 * i)), INT))
@@ -98,7 +98,7 @@ def _panel(m: int, bits: int):
             both = builder.fmul(scale, _many(builder, scale_x))
             total = _call(builder, FMA, FLOATS, builder.sitofp(dots, FLOATS), both, totals[row])
             if bits == 4:
-                total = _call(builder, FMA, FLOATS, least, _many(builder, builder.fmul(scale_x, builder.sitofp(sum_x, FLOAT))), total)
+                total = _call(builder, FMA, FLOATS, least, _many(builder, sum_x), total)
             after.append(total)
         b_next = builder.add(b, LONG(1))
         b.add_incoming(b_next, body)
@@ -272,7 +272,7 @@ def blend16(typing, weight, x, out):
 
 @intrinsic
 def round32(typing, x, q, sums):
-    """BLOCK numbers x as whole ones q from -127 to 127; their sum goes to `sums`, what 127 stands for is given back. x, q and sums are addresses."""
+    """BLOCK numbers x as whole ones q from -127 to 127; -128 times their sum goes to `sums`, what 127 stands for is given back. x, q and sums are addresses."""
 
     def code(context, builder, signature, args):
         kind, wide = ir.VectorType(FLOAT, BLOCK), ir.VectorType(INT, BLOCK)
@@ -282,7 +282,7 @@ def round32(typing, x, q, sums):
         scaled = builder.fmul(x, _many(builder, builder.fdiv(FLOAT(127.0), largest), BLOCK))
         q = builder.fptosi(_call(builder, f"llvm.rint.v{BLOCK}f32", kind, scaled), wide)
         _store(builder, builder.trunc(q, ir.VectorType(BYTE, BLOCK)), args[1])
-        _store(builder, _call(builder, f"llvm.vector.reduce.add.v{BLOCK}i32", INT, q), args[2])
+        _store(builder, builder.mul(_call(builder, f"llvm.vector.reduce.add.v{BLOCK}i32", INT, q), INT(-128)), args[2])
         return largest
 
     return types.float32(types.intp, types.intp, types.intp), code
@@ -301,8 +301,9 @@ def wait(done, pieces):
 
 
 @njit(**QUICK)
-def rounded(x, weight, epsilon, row, q, scales, sums):
-    """Rows x (M, K), normalised if there is a weight (K,), as bytes q (M, blocks * 32) with a scale and a sum for each block. row: room for one of them."""
+def rounded(x, weight, epsilon, row, q, scales, sums, parts):
+    """Rows x (M, K), normalised if there is a weight (K,), as bytes q (M, blocks * 32). For each block of them: its scale; -128 times its sum, which 8 bits need;
+    its sum times its scale, which 4 bits need, in `parts`. row: room for one of them."""
     k = x.shape[1]
     for m in range(len(x)):
         factor = np.float32(1)
@@ -321,6 +322,7 @@ def rounded(x, weight, epsilon, row, q, scales, sums):
             at = m * scales.shape[1] + b
             largest = round32(row.ctypes.data + 4 * BLOCK * b, q.ctypes.data + BLOCK * at, sums.ctypes.data + 4 * at)
             scales[m, b] = largest * factor / np.float32(127)
+            parts[m, b] = scales[m, b] * np.float32(sums[m, b]) / np.float32(-128)
 
 
 @njit(**QUICK)
@@ -352,7 +354,7 @@ def own(n, width):
     """What each thread has for itself, for x (n, at most `width`): rounded numbers, their scales and sums, a tile, one row."""
     blocks = (width + BLOCK - 1) // BLOCK
     q, scales, sums = np.empty(n * blocks * BLOCK, np.int8), np.empty(n * blocks, np.float32), np.empty(n * blocks, np.int32)
-    return q, scales, sums, np.empty((2, 8, PANEL), np.float32), np.empty(blocks * BLOCK, np.float32)
+    return q, scales, sums, np.empty((2, 8, PANEL), np.float32), np.empty(blocks * BLOCK, np.float32), np.empty(n * blocks, np.float32)
 
 
 @njit(**QUICK)
@@ -362,20 +364,11 @@ def multiplied(counter, pieces, matrix, x, weight, epsilon, bias, out, how, mine
     From here on by addresses: a slice of an array, small as it is, takes longer than the 16 numbers in it.
     """
     n, blocks, width, each = len(x), matrix[3], out.shape[1], 2 if how == GATE else 1
-    q, scales, sums = (
-        mine[0][: n * blocks * BLOCK].reshape(n, blocks * BLOCK),
-        mine[1][: n * blocks].reshape(n, blocks),
-        mine[2][: n * blocks].reshape(n, blocks),
-    )
-    rounded(x, weight, epsilon, mine[4], q, scales, sums)
-    at_q, at_scales, at_sums, at_tile, at_out, at_bias = (
-        q.ctypes.data,
-        scales.ctypes.data,
-        sums.ctypes.data,
-        mine[3].ctypes.data,
-        out.ctypes.data,
-        bias.ctypes.data,
-    )
+    q, scales = mine[0][: n * blocks * BLOCK].reshape(n, blocks * BLOCK), mine[1][: n * blocks].reshape(n, blocks)
+    sums, parts = mine[2][: n * blocks].reshape(n, blocks), mine[5][: n * blocks].reshape(n, blocks)
+    rounded(x, weight, epsilon, mine[4], q, scales, sums, parts)
+    at_q, at_scales, at_sums = q.ctypes.data, scales.ctypes.data, sums.ctypes.data if matrix[4] == 8 else parts.ctypes.data
+    at_tile, at_out, at_bias = mine[3].ctypes.data, out.ctypes.data, bias.ctypes.data
     count, biased, tile = matrix[2] // each, len(bias) > 0, mine[3]
     piece = claim(counter)
     while piece < pieces:

@@ -47,12 +47,14 @@ def pieces(
     ids = prompt if isinstance(prompt, list) else fit(model, prompt)[0]
     rng, written, done, surprise = core.seeded(seed), [], 0, 0.0
 
-    def choose(logits: torch.Tensor, before: list[int]) -> tuple[int, float]:
-        if settings["temperature"] == 0:
-            token = int(penalised(logits, before, settings["repetition_penalty"]).argmax())
-        else:
+    def choose(logits: torch.Tensor, before: list[int], best: int, total: float) -> tuple[int, float]:
+        if settings["temperature"] > 0:
             token = draw(choices(logits, before, **settings), rng)
-        return token, -logits.log_softmax(dim=-1)[token].item() / math.log(2)
+        elif settings["repetition_penalty"] == 1:
+            token = best
+        else:
+            token = int(penalised(logits, before, settings["repetition_penalty"]).argmax())
+        return token, (total - logits[token].item()) / math.log(2)
 
     for token, bits in readers.tokens(model, ids, max_new_tokens, _ends(model), choose):
         written.append(token)
