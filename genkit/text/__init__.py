@@ -48,8 +48,8 @@ VARIANTS: dict[str, Config] = {
 _FILES = ("*config.json", "model*.safetensors*", "tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "chat_template.jinja")
 PRETRAINED: dict[str, Remote] = {
     name: Remote(repo, int(gigabytes * 1e9), licence, defaults, _FILES, int(memory * 1e9))
-    for name, repo, gigabytes, memory, licence, defaults in (  # memory: float32, as on a CPU, and a long prompt
-        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", 0.28, 0.9, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}),
+    for name, repo, gigabytes, memory, licence, defaults in (  # memory: float32, as on a CPU, what is packed of it, and a long prompt
+        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct", 0.28, 1.0, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}),
         ("smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", 0.73, 2.0, "Apache-2.0", {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}),
         ("qwen3-0.6b", "Qwen/Qwen3-0.6B", 1.52, 3.5, "Apache-2.0", {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),
         ("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", 1.0, 2.8, "Apache-2.0", {"temperature": 0.7, "top_p": 0.8, "top_k": 20}),

@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 from genkit.text import fast, sampling
@@ -165,9 +166,11 @@ def read(model, turn: list[Reader]) -> None:
     whole = [(reader, row) for reader, row in zip(turn, logits, strict=True) if reader.cache.get_seq_length() == len(reader.window)]
     if not whole:
         return
-    rows = torch.stack([row for _, row in whole])
-    # what every reader needs to know is found for all at once: on the way through a large vocabulary eight texts take little longer than one
-    for (reader, row), best, total in zip(whole, rows.argmax(dim=1).tolist(), rows.logsumexp(dim=1).tolist(), strict=True):
+    # what every reader needs to know is found for all at once, by numpy: torch's threads would go on spinning where the next pass is computed
+    rows = np.stack([row.numpy() for _, row in whole])
+    largest = rows.max(axis=1, keepdims=True)
+    totals = largest[:, 0] + np.log(np.exp(rows - largest).sum(axis=1))
+    for (reader, row), best, total in zip(whole, rows.argmax(axis=1).tolist(), totals.tolist(), strict=True):
         try:
             reader.take(row, best, total)
         except Exception as error:
