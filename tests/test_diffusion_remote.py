@@ -178,6 +178,8 @@ def test_the_page_shows_the_picture_and_says_what_a_model_elsewhere_cannot_show(
     ):
         with pytest.raises(Problem, match="finished picture only"):
             ask()
+    with pytest.raises(Problem, match="finished picture only"):
+        models.use("diffusion", model).unet  # noqa: B018  what any other part of the tab would ask for
     with pytest.raises(Problem, match="only"):
         list(diffusion.between(models.use("diffusion", model), "a", "b"))
     file = make.diffusion_sample("a cat", model=attached)["path"]

@@ -197,7 +197,7 @@ def called(pipe, call: dict, steps: int, report, kept: Trace | None = None, *, p
 
     def on_step_end(pipe, step, t, values):
         report()
-        if previews and (step + 1) % between == 0 and step + 1 < steps:
+        if previews and (step + 1) % between == 0 and step + 1 < steps and kinds.unpacked(pipe, kept.moments[-1].x0).ndim == 4:
             report(Step(trace.glimpse(pipe, kept.moments[-1].x0), step + 1, steps))
         return values
 

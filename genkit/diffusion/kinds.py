@@ -16,21 +16,18 @@ class Kind:
     """One family of pipelines: text to image, image to image and inpainting."""
 
     net: str = "unet"  # the part that is asked at every step
-    packed: bool = False
     patch: int = 1  # side of the square of latents that a transformer sees as one place
     attention: str = "cross"  # to the words alone; or "joint": to words and picture in one
     reader: str = "tokenizer"  # the tokenizer whose tokens the picture looks at
     template: bool = False  # whether the prompt stands in a chat template
-    doubled: bool = True  # with guidance the pictures stand in one batch twice ...
-    prompt_first: bool = False  # ... and the first time, not the second, they hear the prompt
     default: int = 128  # places of the latents on a side where the configuration does not say
 
 
 KINDS = {
     "StableDiffusion": Kind(default=64),
     "StableDiffusionXL": Kind(),
-    "Flux": Kind("transformer", packed=True, patch=2, attention="joint", reader="tokenizer_2", doubled=False),
-    "ZImage": Kind("transformer", patch=2, attention="joint", template=True, prompt_first=True),
+    "Flux": Kind("transformer", patch=2, attention="joint", reader="tokenizer_2"),
+    "ZImage": Kind("transformer", patch=2, attention="joint", template=True),
 }
 _UNKNOWN = {"unet": Kind(), "transformer": Kind("transformer", attention="")}  # what a host has allowed beyond the catalogue
 
@@ -54,7 +51,7 @@ def side(pipe) -> int:
 
 def unpacked(pipe, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, h, w), whatever the pipeline makes of them. Pictures here are square."""
-    if latents.ndim != 3 or not kind_of(pipe).packed:
+    if latents.ndim != 3 or not hasattr(pipe, "_unpack_latents"):
         return latents
     pixels = int(latents.shape[1] ** 0.5) * 2 * pipe.vae_scale_factor
     return pipe._unpack_latents(latents, pixels, pixels, pipe.vae_scale_factor)

@@ -58,6 +58,11 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
+    def __getattr__(self, name: str):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise self.only()
+
     def only(self) -> Problem:
         """Why there is nothing to look back at."""
         return Problem(
