@@ -219,7 +219,7 @@ def test_a_model_that_is_not_here_says_its_size_licence_memory_and_how_to_get_it
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert chat.speakers()[0] == "smollm2" and not {"gpt2", "gpt-tang"} & set(chat.speakers())
     said, absent = download.describe("text", "smollm2")
-    assert absent and all(part in said for part in ("280 MB", "Apache-2.0", "900 MB", "python -m genkit.models fetch smollm2"))
+    assert absent and all(part in said for part in ("280 MB", "Apache-2.0", "1.0 GB", "python -m genkit.models fetch smollm2"))
     conversation, about = whole(chat.answer, Pen(), 1, [user("hi")], "", "smollm2", True, 12, 0.8, 0, 1, 1, 5)
     assert conversation == [user("hi")] and "press Download" in about and "请点“下载”" in about
 
