@@ -48,7 +48,10 @@ class Keeping:
     show: Callable[..., str]  # (model, *values): HTML of what a model that was brought makes
     sampling: Callable[..., str] | None  # (*values): Python that makes what the tab shows
     training: Callable[..., str]  # (run, *values): Python that trains the same again
-    brings: tuple[str, str] = ("config.json and model.safetensors", "config.json 和 model.safetensors")  # what a loose model consists of
+    brings: tuple[str, str] | None = (
+        "config.json and model.safetensors",
+        "config.json 和 model.safetensors",
+    )  # what a loose model consists of; None: it comes as a zip only
     name: str = ""  # the title of the runs, where a family has several panels
     save: Callable | None = None  # (model, folder), where it is not the family's own
 
@@ -200,7 +203,9 @@ def panel(keeping: Keeping, kept: gr.BrowserState, fold: gr.Accordion, controls:
                 answer = gr.HTML()
         with gr.Column(scale=1, min_width=260):
             files = gr.File(
-                label=t(f"Load a model: its zip, or {keeping.brings[0]}", f"载入模型：zip，或 {keeping.brings[1]}"),
+                label=t(f"Load a model: its zip, or {keeping.brings[0]}", f"载入模型：zip，或 {keeping.brings[1]}")
+                if keeping.brings
+                else t("Load a model: its zip", "载入模型：它的 zip"),
                 file_count="multiple",
                 height=140,
                 elem_id=f"{keeping.place}-bring",

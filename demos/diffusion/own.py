@@ -10,7 +10,7 @@ from demos.pieces import made_by, note, wall
 from genkit import diffusion, keep, labels, models, runs
 
 TITLE = ("Keep what you trained: download, load, share", "带走您训练的模型：下载、载入、分享")
-ZIP = ("nothing else", "别无其他")
+FILES = ("its two files", "它的两个文件")  # a longer label would lie under the buttons on a phone
 DIGITS = """from diffusers import DiffusionPipeline
 
 pipe = DiffusionPipeline.from_pretrained("the folder of this file")
@@ -161,9 +161,9 @@ def own_code(run: runs.Snapshot, _prompt) -> str:
 
 
 KEEPINGS = (
-    (learn.TITLE, panel.Keeping("diffusion", lambda: forms().digits(), None, digits_made, digits_shown, None, digits_code, ZIP)),
-    (points.TITLE, panel.Keeping("diffusion", lambda: forms().drawn_points(), None, points_made, lambda model: points.plot(model, points.STEPS, 0, True), None, points_code, name=points.NAME, save=points_save)),
-    (teach.TITLE, panel.Keeping("diffusion", lambda: forms().own_model(), None, own_made, own_shown, None, own_code, ZIP, name=teach.NAME)),
+    (learn.TITLE, panel.Keeping("diffusion", lambda: forms().digits(), None, digits_made, digits_shown, None, digits_code, None)),
+    (points.TITLE, panel.Keeping("diffusion", lambda: forms().drawn_points(), None, points_made, lambda model: points.plot(model, points.STEPS, 0, True), None, points_code, FILES, name=points.NAME, save=points_save)),
+    (teach.TITLE, panel.Keeping("diffusion", lambda: forms().own_model(), None, own_made, own_shown, None, own_code, None, name=teach.NAME)),
 )  # fmt: skip
 
 
