@@ -111,8 +111,8 @@ def maps(trace: Trace, index: int = 0, k: int | None = None) -> torch.Tensor:
     heard = [moment.words for moment in trace.moments[k or 0 :] if moment.words]
     if not heard:
         raise Problem(
-            "this model lets nobody look at its words: it has no attention to them, or too little memory to listen to it; choose mini-sd or a Stable Diffusion",
-            "这个模型无法查看词语的作用：它对词语没有注意力，或内存不够旁听；请选择 mini-sd 或 Stable Diffusion",
+            "this model lets nobody look at its words: it has no cross-attention nor a joint one, or too little memory to listen; choose mini-sd or a Stable Diffusion",
+            "这个模型无法查看词语的作用：它没有交叉注意力或联合注意力，或内存不够旁听；请选择 mini-sd 或 Stable Diffusion",
         )
     heard = heard if k is None else heard[:1]
     side = max(round(size**0.5) for words in heard for size in words)  # the pictures are square
