@@ -17,10 +17,10 @@ from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarp
 from demos.text import chances
 from genkit import core, corpora, text
 from genkit.core import Problem
+from genkit.muon import Muon, orthogonalised
 from genkit.text import fast, sampling
 from genkit.text.chances import Candidate, Chances
 from genkit.text.model import character_tokenizer, network
-from genkit.text.muon import orthogonalised
 from genkit.text.training import encode, pace, windows
 
 SMALL = {"corpus": "python", "batch_size": 2, "every": 2}
@@ -117,6 +117,16 @@ def test_muon_moves_in_every_direction_alike():
         # the same directions, not others: U V^T of U S V^T
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
         assert torch.nn.functional.cosine_similarity(orthogonalised(matrix).flatten(), (u @ v).flatten(), dim=0) > 0.97
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_moves_a_convolution_as_the_matrix_that_it_is(dtype):
+    kernel = torch.nn.Parameter(torch.zeros(8, 4, 3, 3))
+    kernel.grad = torch.randn(kernel.shape, generator=core.seeded(2))
+    Muon([kernel], lr=0.1, dtype=dtype).step()
+    wanted = -0.1 * 0.2 * 36**0.5 * orthogonalised(kernel.grad.flatten(1))
+    assert torch.nn.functional.cosine_similarity(kernel.detach().flatten(), wanted.flatten(), dim=0) > 0.99
+    assert kernel.detach().norm().item() == pytest.approx(wanted.norm().item(), rel=0.03)
 
 
 # --- writing

@@ -15,6 +15,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 TOKENS, FEATURES = 32, 192
+# what the caption says as a whole, features pooled by attention, joins the embedding of t; both scale and shift the channels of every block
+HEARD = {"addition_embed_type": "text", "addition_embed_type_num_heads": 6, "resnet_time_scale_shift": "scale_shift"}
 
 
 def autoencoder() -> AutoencoderKL:
@@ -106,9 +108,7 @@ def unet() -> UNet2DConditionModel:
         cross_attention_dim=FEATURES,
         attention_head_dim=4,  # diffusers means the number of heads
         norm_num_groups=16,
-        addition_embed_type="text",  # features pooled by attention, added to the embedding of t
-        addition_embed_type_num_heads=6,
-        resnet_time_scale_shift="scale_shift",
+        **HEARD,
     )
     net.set_attn_processor(AttnProcessor())  # on a CPU faster than scaled_dot_product_attention at these sizes
     for module in net.modules():  # every residual branch begins as zero, Dhariwal & Nichol 2021

@@ -14,7 +14,7 @@ from genkit.diffusion import LIVE, pixel, points, sprites, teach, training
 
 EVERY = 25  # steps between two reports, as in the page
 TAUGHT = ("cat", "frog", "rose", "tree", "apple", "pizza", "car", "rocket", "house", "star", "ghost", "robot")  # as many as the page allows
-STEPS = 700  # of a U-Net: about five minutes of one thread
+STEPS = 1300  # of a U-Net: about ten minutes of one thread
 
 
 def report(options) -> Iterator[str]:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from genkit import core, corpora
+from genkit.muon import Muon
 from genkit.text import VARIANTS, hmm, ngram
 from genkit.text.half import half
 from genkit.text.model import character_tokenizer, network
-from genkit.text.muon import Muon
 from genkit.text.own import Parts
 from genkit.text.sampling import sample
 

@@ -1,6 +1,7 @@
 """Muon, an optimizer for the matrices inside a network: it makes every direction of the momentum equally long.
 
-Jordan et al. 2024: https://kellerjordan.github.io/posts/muon/. torch's own torch.optim.Muon iterates in bfloat16, which CPUs without bfloat16 units do 60 times slower.
+Jordan et al. 2024: https://kellerjordan.github.io/posts/muon/. torch's own torch.optim.Muon takes no convolutions, and iterates in bfloat16, which CPUs without
+bfloat16 units do 60 times slower.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import torch
 
 
 class Muon(torch.optim.Optimizer):
-    """For 2-D parameters. lr has the size of AdamW's: updates are scaled to its usual 0.2 root mean square (Liu et al. 2025, equation 4)."""
+    """For matrices, and convolutions (O, I, ...) as matrices (O, I x ...). lr has the size of AdamW's: updates are scaled to its usual 0.2 root mean square (Liu et al. 2025, equation 4).
 
-    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.1):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    dtype: in which updates are made; bfloat16 does where the processor is quick at it.
+    """
+
+    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.1, dtype: torch.dtype = torch.float32):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "dtype": dtype})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -22,9 +26,10 @@ class Muon(torch.optim.Optimizer):
                     continue
                 average = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 average.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalised(p.grad.lerp(average, group["momentum"]))  # Nesterov
+                nesterov = p.grad.lerp(average, group["momentum"]).flatten(1)
+                update = orthogonalised(nesterov.to(group["dtype"])).to(p.dtype)
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+                p.add_(update.view_as(p), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
 
 
 def orthogonalised(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
