@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from demos.i18n import both, escape
-from genkit import labels
+from genkit import labels, runs
 from genkit.core import Problem
 
 COLOURS = ("accent", "second", "third", "fourth")
@@ -176,3 +176,22 @@ def chart(points: list[tuple[int, dict[str, float]]], names: dict[str, tuple[str
         key = f'<svg viewBox="0 0 26 10" aria-hidden="true"><circle cx="13" cy="5" r="4" {RING}/></svg>'
         told += f"<li>{key}{both(f'lowest {en}: {value:.3g}, step {step}', f'{zh}最低点：{value:.3g}，第 {step} 步')}</li>"
     return f'<svg class="chart" viewBox="0 0 600 170" aria-hidden="true">{axes}{drawn}</svg><ul class="legend">{told}</ul>'
+
+
+def promise(exam, ends: tuple[str, str], deadline: float = runs.DEADLINE) -> str:
+    """Whether the end of a training came when it was promised. ends: what is kept of one that is stopped after `deadline` seconds, and what would come to an end."""
+    took, said, come = (None if value is None else max(1, round(value)) for value in (exam.seconds, exam.promised, exam.arrived))
+    if come is not None and said is not None:
+        return note(f"The end was promised after {said} s of training and came after {come} s.", f"承诺训练 {said} 秒后结束，实际 {come} 秒。")
+    if come is not None:
+        return note(f"It took {come} s of training, too short for a promise.", f"训练用了 {come} 秒，时间太短，没有作承诺。")
+    if said is None:
+        return note("How long it will take is being measured…", "正在测算需要多长时间……")
+    if said > deadline:
+        most = round(deadline)
+        return note(
+            f"It would take about {said} s here, but a training is stopped after {most} s and {ends[0]}",
+            f"在本机大约需要 {said} 秒，但训练最多进行 {most} 秒，{ends[1]}",
+            warn=True,
+        )
+    return note(f"The end comes after about {said} s of training; {took} s have passed.", f"训练约 {said} 秒后结束；已过 {took} 秒。")

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from genkit import diffusion
+from genkit import diffusion, swift
 from genkit.core import Event
-from genkit.diffusion import live, pixel, swift
+from genkit.diffusion import live, pixel
 
 
 def test_a_perfect_guess_has_no_loss_at_any_level_and_none_at_all_has_that_of_v_itself():

@@ -56,7 +56,7 @@ def test_diffusers_alone_opens_the_folder_of_ones_own_text_to_image_model(zips, 
 
     with zipfile.ZipFile(zips["own"]) as archive:
         archive.extractall(tmp_path)
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path, dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path)
     pipe.set_progress_bar_config(disable=True)
     assert pipe("a cat", num_inference_steps=2).images[0].size == (64, 64)
 

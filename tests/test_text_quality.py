@@ -84,7 +84,7 @@ def test_attention_over_the_whole_square_is_the_fused_one():
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_half_precision_is_near_full_precision_and_ends_with_the_block(tiny, monkeypatch, quick):
-    monkeypatch.setattr("genkit.text.half.quick_at_it", lambda device: quick)  # every CPU can, if slowly
+    monkeypatch.setattr("genkit.swift.quick", lambda device: quick)  # every CPU can, if slowly
     ids, before = torch.randint(0, 11, (2, 16), generator=core.seeded(1)), tiny.config._attn_implementation
     full = tiny(input_ids=ids, use_cache=False).logits
     with half(tiny, torch.device("cpu")):

@@ -5,8 +5,8 @@ import gradio as gr
 from demos import training
 from demos.diffusion import levels
 from demos.i18n import t
-from demos.pieces import note
-from genkit import diffusion, runs
+from demos.pieces import note, promise
+from genkit import diffusion
 
 TITLE = ("Train it yourself: digits", "自己训练：数字")
 LESSON = (
@@ -25,7 +25,7 @@ def examined(exam, exams=()) -> str:
         f"At step {exam.step} the digit classifier reads {exam.right:.0%} of a hundred fresh samples as the digit that was asked for (guessing gives 10%).",
         f"第 {exam.step} 步时，数字分类器把一百个新样本中的 {exam.right:.0%} 认成了所要的数字（瞎猜是 10%）。",
     )
-    return f'<div class="exam">{levels.promise(exam)}{right}{levels.levels(exams or (exam,))}</div>'
+    return f'<div class="exam">{promise(exam, levels.ENDS)}{right}{levels.levels(exams or (exam,))}</div>'
 
 
 def begin(owner: str, steps, seed) -> str:
@@ -38,7 +38,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
         kept,
         "diffusion",
         more=lambda shot, own, fresh: {report: examined(shot.exam, shot.exams)},
-        detail=lambda run, exam: examined(exam, [each for each in runs.snapshot(run).exams if exam and each.step <= exam.step]),
+        detail=lambda run, exam: examined(exam, levels.until(run, exam)),
     )
     gr.HTML(note(*LESSON))
     with gr.Row():

@@ -1,4 +1,4 @@
-"""What the trainings of this tab say of themselves while they learn: the loss at each range of noise levels, and the promise of time. HTML in both languages."""
+"""What the trainings of this tab say of themselves while they learn: the loss at each range of noise levels. HTML in both languages."""
 
 from demos.i18n import both
 from demos.pieces import note
@@ -11,6 +11,7 @@ NAMES = (  # the ranges of live.LEVELS, the clean end first
     ("mostly noise", "大半是噪声"),
     ("almost pure noise", "几乎全是噪声"),
 )
+ENDS = ("keeps what it has learnt. Fewer steps come to an end.", "届时保留已学到的内容。减少步数即可走到终点。")  # of a run that is cut off
 WIDTH, HEIGHT = 100, 24  # of a curve
 
 
@@ -37,20 +38,6 @@ def _row(index: int, losses: list[float], top: float, width: int) -> str:
     return f"<li><span>t {index * width}–{(index + 1) * width - 1}<small>{both(*NAMES[index])}</small></span>{curve}<b>{losses[-1]:.3f}</b><small>{first}</small></li>"
 
 
-def promise(exam, deadline: float = runs.DEADLINE) -> str:
-    """Whether the end came when it was promised. deadline: the seconds after which the run is stopped."""
-    took, said, come = (None if value is None else max(1, round(value)) for value in (exam.seconds, exam.promised, exam.arrived))
-    if come is not None and said is not None:
-        return note(f"The end was promised after {said} s of training and came after {come} s.", f"承诺训练 {said} 秒后结束，实际 {come} 秒。")
-    if come is not None:
-        return note(f"It took {come} s of training, too short for a promise.", f"训练用了 {come} 秒，时间太短，没有作承诺。")
-    if said is None:
-        return note("How long it will take is being measured…", "正在测算需要多长时间……")
-    if said > deadline:
-        most = round(deadline)
-        return note(
-            f"It would take about {said} s here, but a training is stopped after {most} s and keeps what it has learnt. Fewer steps come to an end.",
-            f"在本机大约需要 {said} 秒，但训练最多进行 {most} 秒，届时保留已学到的内容。减少步数即可走到终点。",
-            warn=True,
-        )
-    return note(f"The end comes after about {said} s of training; {took} s have passed.", f"训练约 {said} 秒后结束；已过 {took} 秒。")
+def until(run: str, exam) -> list:
+    """The examinations of a run up to this one."""
+    return [each for each in runs.snapshot(run).exams if exam and each.step <= exam.step]

@@ -27,10 +27,9 @@ from genkit.diffusion import points
 net = folders.read(points.Mover, "the folder of this file")
 way = points.paths(net, 400)  # (steps + 1, 400, 2): from noise to the shape
 """
-OWN = """import torch
-from diffusers import StableDiffusionPipeline
+OWN = """from diffusers import StableDiffusionPipeline
 
-pipe = StableDiffusionPipeline.from_pretrained("the folder of this file", dtype=torch.float32)
+pipe = StableDiffusionPipeline.from_pretrained("the folder of this file")
 pipe({prompt}, num_inference_steps=14, guidance_scale=4.0).images[0].save("picture.png")
 """
 TRAIN = {

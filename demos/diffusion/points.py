@@ -5,7 +5,7 @@ import gradio as gr
 from demos import pad, training
 from demos.diffusion import levels
 from demos.i18n import t, told
-from demos.pieces import empty, heading, note
+from demos.pieces import empty, heading, note, promise
 from genkit import runs
 from genkit.core import Problem, number, pick
 
@@ -56,7 +56,7 @@ def examined(exam, exams=()) -> str:
         f"At step {exam.step}, {exam.right:.0%} of 400 fresh samples lie on your drawing (within the width of the pen). Above, left to right: noise on its way to the shape.",
         f"第 {exam.step} 步时，400 个新样本中有 {exam.right:.0%} 落在您的画上（相差不超过笔宽）。上图从左到右：噪声走向形状的过程。",
     )
-    return f'<div class="exam">{levels.promise(exam, DEADLINE)}{said}{levels.levels(exams or (exam,))}</div>'
+    return f'<div class="exam">{promise(exam, levels.ENDS, DEADLINE)}{said}{levels.levels(exams or (exam,))}</div>'
 
 
 def plot(net, step: int, seed: int, arrows: bool) -> str:
@@ -108,7 +108,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
         "diffusion",
         name=NAME,
         more=lambda shot, own, fresh: {report: examined(shot.exam, shot.exams), looking: gr.Column(visible=shot.step > 0)},
-        detail=lambda run, exam: examined(exam, [each for each in runs.snapshot(run).exams if exam and each.step <= exam.step]),
+        detail=lambda run, exam: examined(exam, levels.until(run, exam)),
     )
     gr.HTML(note(*LESSON))
     with gr.Row():

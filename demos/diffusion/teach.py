@@ -7,7 +7,7 @@ from demos import pad, training
 from demos.diffusion import levels
 from demos.endpoints import opened
 from demos.i18n import escape, t, told
-from demos.pieces import chart, empty, made_by, note, wall
+from demos.pieces import chart, empty, made_by, note, promise, wall
 from genkit import diffusion, emoji, keep, labels, models, runs
 from genkit.core import Problem, number
 from genkit.diffusion import sprites
@@ -133,7 +133,7 @@ def examined(exam, exams=()) -> str:
     gaps = chart([(each.step, {"true": each.true, "other": each.other}) for each in exams], CURVES) if len(exams) > 1 else ""
     asked = "".join(f"<li>{escape(prompt)}</li>" for prompt in exam.prompts)
     said = note("Asked for, in this order; where possible on backgrounds that the thing was never shown on:", "依次要求画的是（尽量选该物从未出现过的背景）：")
-    return f'<div class="exam">{said}<ol class="asked">{asked}</ol>{levels.promise(exam)}{listens(exam)}{gaps}{words(exam)}{levels.levels(exams)}</div>'
+    return f'<div class="exam">{said}<ol class="asked">{asked}</ol>{promise(exam, levels.ENDS)}{listens(exam)}{gaps}{words(exam)}{levels.levels(exams)}</div>'
 
 
 @told
@@ -196,7 +196,7 @@ def build(page: gr.Blocks, kept: gr.BrowserState, parts: dict) -> None:
         "diffusion",
         name=NAME,
         more=lambda shot, own, fresh: {report: examined(shot.exam, shot.exams), mine: gr.Column(visible=own and shot.exam is not None)},
-        detail=lambda run, exam: examined(exam, [each for each in runs.snapshot(run).exams if exam and each.step <= exam.step]),
+        detail=lambda run, exam: examined(exam, levels.until(run, exam)),
         begins=("Teach it from nothing", "从零开始教"),
     )
     gr.HTML(note(*LESSON))

@@ -8,7 +8,7 @@ import gradio as gr
 from demos import training
 from demos.i18n import both, escape, t, told
 from demos.pen import ASKED, stopped_by
-from demos.pieces import empty, made_by, note, written
+from demos.pieces import empty, made_by, note, promise, written
 from demos.text import material
 from demos.text.chances import named
 from demos.text.material import CORPORA, OWN, SHELF
@@ -35,6 +35,10 @@ SIZES = {  # label, and for each kind the settings that make it so
 }
 COUNTS = 5  # steps of an n-gram: each counts so large a part of the text more
 STEPS = 400  # offered first
+ENDS = (  # of a run that is cut off
+    "keeps its best moment. Fewer steps or a smaller model come to an end.",
+    "届时保留最好的一刻。减少步数或选小一些的模型即可走到终点。",
+)
 SHOWN = 8  # tokens whose chances are listed
 
 
@@ -55,26 +59,7 @@ def verdict(shot) -> str:
     exam = shot.exam
     if not isinstance(exam, learning.Exam):
         return ""
-    return f'<div class="exam">{promise(exam)}{by_heart(shot.metrics)}{figures(exam)}</div>'
-
-
-def promise(exam: learning.Exam) -> str:
-    """Whether the end came when it was promised."""
-    took, said, come = (None if value is None else max(1, round(value)) for value in (exam.seconds, exam.promised, exam.arrived))
-    if come is not None and said is not None:
-        return note(f"The end was promised after {said} s of training and came after {come} s.", f"承诺训练 {said} 秒后结束，实际 {come} 秒。")
-    if come is not None:
-        return note(f"It took {come} s of training, too short for a promise.", f"训练用了 {come} 秒，时间太短，没有作承诺。")
-    if said is None:
-        return note("How long it will take is being measured…", "正在测算需要多长时间……")
-    if said > runs.DEADLINE:
-        most = round(runs.DEADLINE)
-        return note(
-            f"It would take about {said} s, but a training is stopped after {most} s and keeps its best moment. Fewer steps or a smaller model come to an end.",
-            f"大约需要 {said} 秒，但训练最多进行 {most} 秒，届时保留最好的一刻。减少步数或选小一些的模型即可走到终点。",
-            warn=True,
-        )
-    return note(f"The end comes after about {said} s of training; {took} s have passed.", f"训练约 {said} 秒后结束；已过 {took} 秒。")
+    return f'<div class="exam">{promise(exam, ENDS)}{by_heart(shot.metrics)}{figures(exam)}</div>'
 
 
 def by_heart(points) -> str:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from PIL import Image
 
-from genkit import classifier, core, images
+from genkit import classifier, core, images, swift
 from genkit.core import Problem
-from genkit.diffusion import live, schedulers, swift
+from genkit.diffusion import live, schedulers
 from genkit.diffusion.trace import Trace, decoded
 from genkit.diffusion.training import Average, optimize, velocity
 from genkit.digits import digits, draw, to_float

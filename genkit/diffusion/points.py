@@ -17,9 +17,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from genkit import core
+from genkit import core, swift
 from genkit.core import Event, Problem, pick
-from genkit.diffusion import live, swift
+from genkit.diffusion import live
 from genkit.diffusion.training import Average, optimize, velocity
 
 EDGE = 1.5  # where the edge of the pad lies

@@ -20,9 +20,9 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
-from genkit import core, emoji
+from genkit import core, emoji, swift
 from genkit.core import Event, Problem
-from genkit.diffusion import drawing, live, networks, pipeline, schooling, swift
+from genkit.diffusion import drawing, live, networks, pipeline, schooling
 from genkit.diffusion.sprites import Album, Thing, caption, random_scene
 from genkit.diffusion.training import Average, set_lr, velocity
 from genkit.muon import Muon

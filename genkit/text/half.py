@@ -11,27 +11,22 @@ from contextlib import contextmanager
 import torch
 from transformers import AttentionInterface
 
+from genkit import swift
+
 
 @contextmanager
 def half(model, device: torch.device, wanted: bool = True) -> Iterator[None]:
     """Inside, matrices are multiplied in bfloat16, if `wanted` and if the device is quick at it; elsewhere nothing changes. For training steps only: no cache, no padding."""
-    quick = wanted and quick_at_it(device)
-    swap = quick and device.type == "cpu" and getattr(model.config, "_attn_implementation", "") == "sdpa"
+    wanted = wanted and swift.quick(device)
+    swap = wanted and device.type == "cpu" and getattr(model.config, "_attn_implementation", "") == "sdpa"
     if swap:
         model.set_attn_implementation("genkit-whole")
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=quick):
+        with swift.half(device, wanted):
             yield
     finally:
         if swap:
             model.set_attn_implementation("sdpa")
-
-
-def quick_at_it(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32. A CPU without AMX is up to 60 times slower at it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
 
 
 def _whole(module, q, k, v, attention_mask, scaling, **options) -> tuple[torch.Tensor, None]:
