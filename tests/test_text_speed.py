@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from genkit import core, text
-from genkit.text import eight, fast, kernel, readers, sampling
+from genkit.text import eight, fast, kernel, machine, readers, sampling
 from genkit.text.model import character_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz\n"
@@ -132,10 +132,10 @@ def test_a_packed_matrix_gives_the_products_of_the_numbers_in_it(bits):
     assert error < 1e-2 if bits == 4 else 0 < error < 0.02 * np.abs(made).max()
 
 
-@pytest.mark.parametrize("vnni", sorted({False, kernel.VNNI}))
+@pytest.mark.parametrize("vnni", sorted({False, machine.VNNI}))
 def test_with_and_without_the_instruction_for_bytes_four_products_are_summed(monkeypatch, vnni):
-    monkeypatch.setattr(kernel, "VNNI", vnni)
-    multiply = kernel._panel(1, 8)
+    monkeypatch.setattr(machine, "VNNI", vnni)
+    multiply = machine._panel(1, 8)
 
     @numba.njit
     def run(*addresses):
