@@ -20,6 +20,10 @@ class Stopwatch:
     def go(self) -> None:
         self.since = time.perf_counter()
 
+    def now(self) -> float:
+        """The seconds so far, while it goes."""
+        return self.seconds + time.perf_counter() - self.since
+
     def rest(self) -> None:
         self.seconds += time.perf_counter() - self.since
         self.since = time.perf_counter()

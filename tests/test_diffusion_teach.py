@@ -102,7 +102,7 @@ def test_training_yields_a_pipeline_that_draws_and_an_exam_of_both_captions(smal
 
 def test_the_end_comes_when_it_was_promised_however_slow_the_machine_is(small, monkeypatch):
     ticks = iter(range(10_000))
-    monkeypatch.setattr(teach.time, "perf_counter", lambda: float(next(ticks)))  # each look at the clock takes a second
+    monkeypatch.setattr("genkit.stopwatch.time.perf_counter", lambda: float(next(ticks)))  # each look at the clock takes a second
     events = list(teach.train(THINGS, seconds=20))
     assert {event.exam.promised for event in events} == {20} and events[0].exam.arrived is None
     assert 20 <= events[-1].exam.arrived < 35 and events[-1].step == events[-1].steps > 3

@@ -21,8 +21,7 @@ x_t, x0, noise = diffusion.look(pipe, kept, {middle})  # what step {step} saw, b
 """
 THEIRS = """
 # the same picture with diffusers alone
-import torch
-from diffusers import {imports}
+{imports}
 
 pipe = {kind}.from_pretrained({folder}){scheduler}
 rngs = [torch.Generator().manual_seed({seed} + index) for index in range({n})]
@@ -53,7 +52,7 @@ def alone(model: str, settings: dict) -> str:
     name = diffusion.SCHEDULERS.get(settings["scheduler"], "")
     options = "".join(f", {key}={literal(value)}" for key, value in diffusion.OPTIONS.get(settings["scheduler"], {}).items())
     return THEIRS.format(
-        imports=", ".join(sorted({kind, name} - {""})),
+        imports=f"import torch\nfrom diffusers import {', '.join(sorted({kind, name} - {''}))}",
         kind=kind,
         folder=literal(remote.repo if remote else f"weights/diffusion/{model}"),
         scheduler=f"\npipe.scheduler = {name}.from_config(pipe.scheduler.config{options})" if name else "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -26,6 +25,7 @@ from genkit.diffusion import drawing, live, networks, pipeline, schooling
 from genkit.diffusion.sprites import Album, Thing, caption, random_scene
 from genkit.diffusion.training import Average, set_lr, velocity
 from genkit.muon import Muon
+from genkit.stopwatch import Stopwatch
 
 LEAST, MOST = 2, 12  # things
 SHIPPED = "mini-sd"  # whose autoencoder and text encoder they are
@@ -71,24 +71,9 @@ def train(things: list[Thing], *, seconds: float = 600.0, steps: int = 0, seed: 
     yield from swift.single(_train(list(things), seconds, steps, seed))
 
 
-class _Clock:
-    """Seconds of training, rests not counted."""
-
-    def __init__(self):
-        self.seconds, self.since = 0.0, time.perf_counter()
-
-    def now(self) -> float:
-        return self.seconds + time.perf_counter() - self.since
-
-    def rest(self) -> None:
-        self.seconds = self.now()
-
-    def go(self) -> None:
-        self.since = time.perf_counter()
-
-
 def _train(things, seconds, steps, seed) -> Iterator[Event]:
-    clock, shipped = _Clock(), pipeline.load(SHIPPED)
+    clock, shipped = Stopwatch(0), pipeline.load(SHIPPED)
+    clock.go()
     net = core.build(lambda: unet(shipped), seed).to(core.device())
     average = Average(_Alone, net, decay=0.995)
     pipe = networks.pipeline(shipped.vae, shipped.text_encoder, shipped.tokenizer, average.shown)
