@@ -1,10 +1,10 @@
 """A large language model on a CPU: its matrices a second time, in 8 bits or 4, and one call for all layers.
 
-A token costs the time to read every weight once, and the way from one small operation to the next: two thirds and one third of SmolLM2-135M in float32.
+A token costs the time to read every weight once, and the way from one small operation to the next.
 32 neighbouring numbers share a scale, of the weights and of what meets them, which leaves the perplexity within half a percent of float32's
-(`python -m tests.bench text`); with one scale for all numbers of a token, as torch's dynamic 8 bits have it, a simulation lost 2 to 4.5 %.
-A matrix that comes from a 4-bit file (Q4_1 of GGUF) goes back to 4 bits, without loss; any other takes 8. Why our own loops, in kernel.py: ONNX Runtime's took twice the time
-for one text and three times for eight, OpenVINO's more. The float32 matrices stay for who looks inside (attention maps, gradients, saving).
+(`python -m tests.bench text`); one scale for all numbers of a token, as torch's dynamic 8 bits have it, loses more.
+A matrix that comes from a 4-bit file (Q4_1 of GGUF) goes back to 4 bits, without loss; any other takes 8. The loops are our own, in kernel.py, because
+ONNX Runtime has none for such blocks that served several texts at once as fast. The float32 matrices stay for who looks inside (attention maps, gradients, saving).
 
 Dettmers et al. 2022 (8 bits): https://arxiv.org/abs/2208.07339. GGUF's blocks: https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h.
 N tokens of all texts together, D numbers a head.
