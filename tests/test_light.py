@@ -1,8 +1,11 @@
-"""The page in a browser carries no weight that nobody needs; ?tab= opens a tab at once."""
+"""The page in a browser carries no weight that nobody needs; ?tab= opens a tab at once; it travels packed."""
+
+import gzip
+import urllib.request
 
 from playwright.sync_api import expect
 
-from demos import page
+from demos import light, page
 
 MADE = """() => {
   const held = window.gradio_config, placed = [], walk = (node) => { placed.push(node.id); (node.children ?? []).forEach(walk); };
@@ -33,3 +36,13 @@ def test_the_tab_of_the_address_is_open_from_the_start_and_what_has_nothing_to_s
     assert not held["plain"]
     opened.goto(opened.url.replace("tab=text", "tab=none"))
     expect(opened.get_by_role("tab", name="GAN digits")).to_have_attribute("aria-selected", "true")
+
+
+def test_the_page_travels_packed_to_who_can_unpack_it(server):
+    def ask(encodings):
+        with urllib.request.urlopen(urllib.request.Request(server, headers={"Accept-Encoding": encodings})) as answer:
+            return answer.headers["content-encoding"], answer.read()
+
+    (packed, few), (plain, many) = ask("gzip, deflate, br"), ask("identity")
+    assert packed == "gzip" and plain is None and len(few) < len(many) / 4
+    assert light.SCRIPT.encode() in gzip.decompress(few) and light.SCRIPT.encode() in many
