@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import threading
 import time
 import weakref
@@ -135,17 +136,30 @@ def test_a_packed_matrix_gives_the_products_of_the_numbers_in_it(bits):
 @pytest.mark.parametrize("vnni", sorted({False, machine.VNNI}))
 def test_with_and_without_the_instruction_for_bytes_four_products_are_summed(monkeypatch, vnni):
     monkeypatch.setattr(machine, "VNNI", vnni)
-    multiply = machine._panel(1, 8)
 
     @numba.njit
-    def run(*addresses):
-        multiply(*addresses, 1, 16)
+    def run(m, *addresses):
+        machine.multiply(m, 8, *addresses, 1)
 
     rng = np.random.default_rng(0)
-    w, x = rng.integers(0, 256, (8, 16, 4), dtype=np.uint8), rng.integers(-127, 128, (8, 1, 4), dtype=np.int8)
-    scales, one, sums, made = np.ones(16, np.float16), np.ones(1, np.float32), np.array([-128 * x.sum()], np.int32), np.empty(16, np.float32)
-    run(*(array.ctypes.data for array in (w, scales, x, one, sums, made)))
-    assert made.tolist() == ((w.astype(int) - 128) * x).sum((0, 2)).tolist()
+    w = rng.integers(0, 256, (8, 16, 4), dtype=np.uint8)
+    for m in machine.AT_ONCE:
+        x = rng.integers(-127, 128, (m, 8, 1, 4), dtype=np.int8)
+        scales, ones, sums, made = np.ones(16, np.float16), np.ones(m, np.float32), -128 * x.sum((1, 2, 3)).astype(np.int32), np.full((m, 16), 7, np.float32)
+        run(m, *(array.ctypes.data for array in (w, scales, x, ones, sums, made)))
+        assert (made - 7).tolist() == ((w.astype(int) - 128) * x).sum((1, 3)).tolist()
+
+
+def test_machine_code_is_made_afresh_when_what_it_is_made_of_changes(tmp_path):
+    source, kept, other = (tmp_path / name for name in ("machine.py", "kernel.go-1.nbi", "other.go-1.nbi"))
+    for age, file in ((20, source), (10, kept), (30, other)):
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
+    kernel.forget(tmp_path, source)
+    assert kept.exists()
+    os.utime(source)
+    kernel.forget(tmp_path, source)
+    assert not kept.exists() and other.exists()
 
 
 def lost(whole: torch.Tensor, small: torch.Tensor) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from genkit.text import fast, kernel
-from genkit.text.kernel import BLOCK, PANEL
+from genkit.text.kernel import BLOCK, LINE, PANEL
 
 ROPES = ("default", "linear", "llama3", "yarn")  # rotary positions that are the same for short and long texts
 PIECES = 4  # of a phase's work for each thread: who is interrupted leaves the rest to the others
@@ -64,7 +64,7 @@ class Eight:
         for begin in range(0, len(weights[0]), ROWS):
             for kept, part in zip(parts, packed([weight[begin : begin + ROWS] for weight in weights], bits), strict=True):
                 kept.append(part)
-        numbers, scales = (np.concatenate(kept) for kept in parts)
+        numbers, scales = (_aligned(kept) for kept in parts)
         self.kept += [numbers, scales]
         return numbers.ctypes.data, scales.ctypes.data, len(numbers), numbers.shape[1], bits
 
@@ -88,6 +88,14 @@ class Eight:
         for ids, cache in texts:
             cache.length += len(ids)
         return logits
+
+
+def _aligned(parts: list[np.ndarray]) -> np.ndarray:
+    """One array of these, that begins where a line of memory does: 64 bytes that lie across two take twice as long."""
+    kind, size = parts[0].dtype, sum(part.nbytes for part in parts)
+    room = np.empty(size + LINE, np.uint8)
+    begin = -room.ctypes.data % LINE
+    return np.concatenate(parts, out=room[begin : begin + size].view(kind).reshape(-1, *parts[0].shape[1:]))
 
 
 def _numpy(tensors) -> np.ndarray:

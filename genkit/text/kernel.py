@@ -8,35 +8,35 @@ M rows of x, K numbers of each in K / 32 blocks.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 from numba import carray, njit
 
+from genkit.text import machine
 from genkit.text.machine import (
+    AT_ONCE,
     BLOCK,
     PANEL,
     add16,
     blend16,
     claim,
-    dot,
-    eight1,
-    eight2,
-    eight4,
-    eight8,
     exp16,
     floats,
-    four1,
-    four2,
-    four4,
-    four8,
     gate16,
     look,
+    multiply,
     put16,
     rest,
     round32,
+    scores16,
 )
 
 QUICK = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan"}}
 PUT, ADD, GATE = range(3)
+MOST, LINE = max(AT_ONCE), 64  # rows at a time; bytes that come from memory at a time
+SOME = 64  # keys and values at a time, so that they stay at hand
 SPINS = 200  # looks at a number before another thread gets the processor
 
 
@@ -78,35 +78,19 @@ def rounded(x, weight, epsilon, row, q, scales, sums, parts):
 
 
 @njit(**QUICK)
-def panels(matrix, panel, m, x, xs, xn, tile):
-    """Rows of numbers at addresses x, xs, xn, as rounded() made them, times a panel of a matrix, to the address of a tile (m, 16). m 1, 2, 4 or 8."""
-    blocks, bits = matrix[3], matrix[4]
-    w, s = matrix[0] + panel * blocks * (PANEL * BLOCK // 8) * bits, matrix[1] + panel * blocks * (2 * PANEL if bits == 8 else 4 * PANEL)
-    if bits == 8:
-        if m == 8:
-            eight8(w, s, x, xs, xn, tile, blocks, PANEL)
-        elif m == 4:
-            eight4(w, s, x, xs, xn, tile, blocks, PANEL)
-        elif m == 2:
-            eight2(w, s, x, xs, xn, tile, blocks, PANEL)
-        else:
-            eight1(w, s, x, xs, xn, tile, blocks, PANEL)
-    elif m == 8:
-        four8(w, s, x, xs, xn, tile, blocks, PANEL)
-    elif m == 4:
-        four4(w, s, x, xs, xn, tile, blocks, PANEL)
-    elif m == 2:
-        four2(w, s, x, xs, xn, tile, blocks, PANEL)
-    else:
-        four1(w, s, x, xs, xn, tile, blocks, PANEL)
+def line(array):
+    """Where the first line of the processor's memory in an array begins: what lies across two takes twice as long."""
+    return (array.ctypes.data + LINE - 1) // LINE * LINE
 
 
 @njit(**QUICK)
 def own(n, width):
-    """What each thread has for itself, for x (n, at most `width`): rounded numbers, their scales and sums, a tile, one row."""
+    """What each thread has for itself, for x (n, at most `width`): rounded numbers, their scales and sums, of as many rows as are multiplied at a time; two tiles of products, one of
+    zeros; one row."""
     blocks = (width + BLOCK - 1) // BLOCK
-    q, scales, sums = np.empty(n * blocks * BLOCK, np.int8), np.empty(n * blocks, np.float32), np.empty(n * blocks, np.int32)
-    return q, scales, sums, np.empty((2, 8, PANEL), np.float32), np.empty(blocks * BLOCK, np.float32), np.empty(n * blocks, np.float32)
+    n = (n + MOST - 1) // MOST * MOST
+    q, scales, sums = np.zeros(n * blocks * BLOCK + LINE, np.int8), np.zeros(n * blocks, np.float32), np.zeros(n * blocks, np.int32)
+    return q, scales, sums, np.zeros(3 * MOST * PANEL + LINE, np.float32), np.empty(blocks * BLOCK, np.float32), np.zeros(n * blocks, np.float32)
 
 
 @njit(**QUICK)
@@ -115,31 +99,34 @@ def multiplied(counter, pieces, matrix, x, weight, epsilon, bias, out, how, mine
 
     From here on by addresses: a slice of an array, small as it is, takes longer than the 16 numbers in it.
     """
-    n, blocks, width, each = len(x), matrix[3], out.shape[1], 2 if how == GATE else 1
-    q, scales = mine[0][: n * blocks * BLOCK].reshape(n, blocks * BLOCK), mine[1][: n * blocks].reshape(n, blocks)
+    numbers, factors, count, blocks, bits = matrix
+    n, width, each = len(x), out.shape[1], 2 if how == GATE else 1
+    begin = line(mine[0]) - mine[0].ctypes.data
+    q, scales = mine[0][begin : begin + n * blocks * BLOCK].reshape(n, blocks * BLOCK), mine[1][: n * blocks].reshape(n, blocks)
     sums, parts = mine[2][: n * blocks].reshape(n, blocks), mine[5][: n * blocks].reshape(n, blocks)
     rounded(x, weight, epsilon, mine[4], q, scales, sums, parts)
-    at_q, at_scales, at_sums = q.ctypes.data, scales.ctypes.data, sums.ctypes.data if matrix[4] == 8 else parts.ctypes.data
-    at_tile, at_out, at_bias = mine[3].ctypes.data, out.ctypes.data, bias.ctypes.data
-    count, biased, tile = matrix[2] // each, len(bias) > 0, mine[3]
+    at_q, at_scales, at_sums = q.ctypes.data, scales.ctypes.data, sums.ctypes.data if bits == 8 else parts.ctypes.data
+    tile, size = line(mine[3]), 4 * MOST * PANEL
     piece = claim(counter)
     while piece < pieces:
-        for panel in range(piece * count // pieces, (piece + 1) * count // pieces):
+        for panel in range(piece * (count // each) // pieces, (piece + 1) * (count // each) // pieces):
             row, begin = 0, panel * PANEL
+            first = bias.ctypes.data + 4 * begin if len(bias) else tile + 2 * size
             while row < n:
-                m = 8 if n - row >= 8 else 4 if n - row >= 4 else 2 if n - row >= 2 else 1
+                m = 1 if n - row == 1 else 4 if n - row <= 4 else MOST
                 for half in range(each):
-                    first = row * blocks
-                    panels(matrix, panel * each + half, m, at_q + first * BLOCK, at_scales + 4 * first, at_sums + 4 * first, at_tile + half * 32 * PANEL)
-                for r in range(m):
-                    made, place = at_tile + 4 * PANEL * r, at_out + 4 * ((row + r) * width + begin)
-                    if biased:
-                        add16(at_bias + 4 * begin, made)
+                    at, x_at = (panel * each + half) * blocks * PANEL, row * blocks
+                    for r in range(m):
+                        put16(first, tile + half * size + 4 * PANEL * r)
+                    w, s = numbers + at * BLOCK * bits // 8, factors + at * (2 if bits == 8 else 4)
+                    multiply(m, bits, w, s, at_q + x_at * BLOCK, at_scales + 4 * x_at, at_sums + 4 * x_at, tile + half * size, blocks)
+                for r in range(min(m, n - row)):
+                    made, place = tile + 4 * PANEL * r, out.ctypes.data + 4 * ((row + r) * width + begin)
                     if how == GATE:
-                        gate16(made, made + 32 * PANEL)
+                        gate16(made, made + size)
                     if begin + PANEL > width:
                         for i in range(width - begin):
-                            out[row + r, begin + i] = out[row + r, begin + i] + tile[0, r, i] if how == ADD else tile[0, r, i]
+                            out[row + r, begin + i] = carray(floats(made), PANEL)[i] + (out[row + r, begin + i] if how == ADD else np.float32(0))
                     elif how == ADD:
                         add16(made, place)
                     else:
@@ -167,10 +154,10 @@ def turned(x, norm, epsilon, cos, sin, out):
 
 
 @njit(**QUICK)
-def attended(counter, layer, spans, sizes, qkv, norms, epsilon, cos, sin, found, query, scores):
+def attended(counter, layer, spans, sizes, qkv, norms, epsilon, cos, sin, found, queries, scores, totals):
     """A phase: new keys and values go to their texts' memory (layers, 2, H_kv, room, D); then found (N, H * D) is what each token draws from those before it."""
     layers, many, few, size, scale = sizes
-    group, pieces = many // few, len(spans) * few
+    group, pieces, at_scores, span = many // few, len(spans) * few, scores.ctypes.data, scores.shape[1]
     piece = claim(counter)
     while piece < pieces:
         begin, length, past, address, room = spans[piece // few]
@@ -183,25 +170,28 @@ def attended(counter, layer, spans, sizes, qkv, norms, epsilon, cos, sin, found,
             turned(qkv[begin + i, from_k : from_k + size], norms[1], epsilon, cos[at], sin[at], keys[at])
             values[at] = qkv[begin + i, from_v : from_v + size]
         for i in range(length):
-            at = past + i
-            for h in range(head * group, (head + 1) * group):
-                turned(qkv[begin + i, h * size : (h + 1) * size], norms[0], epsilon, cos[at], sin[at], query)
-                count = (at + PANEL) // PANEL * PANEL  # in sixteens
-                scores[at + 1 : count] = -3e38
-                largest, total = np.float32(-3e38), np.float32(0)
+            at, count = past + i, (past + i + PANEL) // PANEL * PANEL  # in sixteens: there is room for them
+            for j in range(group):  # these heads share keys and values: what is read of them serves all while it is at hand
+                h = head * group + j
+                turned(qkv[begin + i, h * size : (h + 1) * size], norms[0], epsilon, cos[at], sin[at], queries[j])
+            for t in range(0, count, PANEL):
+                for j in range(group):
+                    scores16(queries.ctypes.data + 4 * size * j, at_keys + 4 * size * t, size, scale, at_scores + 4 * (span * j + t))
+            out = found[begin + i, head * group * size : (head + 1) * group * size]
+            out[:] = 0
+            for j in range(group):
+                row, largest, total = scores[j], np.float32(-3e38), np.float32(0)
+                row[at + 1 : count] = -3e38
                 for t in range(at + 1):
-                    score = dot(query.ctypes.data, at_keys + 4 * size * t, size)
-                    scores[t] = score * scale
-                    largest = max(largest, scores[t])
+                    largest = max(largest, row[t])
                 for t in range(0, count, PANEL):
-                    total += exp16(scores.ctypes.data + 4 * t, largest)
-                out = found[begin + i, h * size : (h + 1) * size]
-                out[:] = 0
-                place = found.ctypes.data + 4 * ((begin + i) * found.shape[1] + h * size)
-                for t in range(at + 1):
-                    weight = scores[t] / total
+                    total += exp16(at_scores + 4 * (span * j + t), largest)
+                totals[j] = np.float32(1) / total
+            for t in range(0, count, SOME):
+                for j in range(group):
                     for d in range(0, size, PANEL):
-                        blend16(weight, at_values + 4 * (size * t + d), place + 4 * d)
+                        place = found.ctypes.data + 4 * ((begin + i) * found.shape[1] + (head * group + j) * size + d)
+                        blend16(at_scores + 4 * (span * j + t), min(SOME, count - t), at_values + 4 * (size * t + d), size, totals[j], place)
         claim(counter + 8)
         piece = claim(counter)
     wait(counter + 8, pieces)
@@ -215,12 +205,24 @@ def go_through(counters, pieces, matrices, weights, biases, heads, epsilon, span
         longest = max(longest, span[1] + span[2])
     widest = max(max(qkv.shape[1], h.shape[1]), max(found.shape[1], gated.shape[1]))
     mine = own(len(h), widest)
-    query, scores, none = np.empty(sizes[3], np.float32), np.empty(longest + PANEL, np.float32), np.empty(0, np.float32)
+    group, none = sizes[1] // sizes[2], np.empty(0, np.float32)
+    queries, scores, totals = np.empty((group, sizes[3]), np.float32), np.empty((group, longest + PANEL), np.float32), np.empty(group, np.float32)
     for layer in range(sizes[0]):
         at, first = counters.ctypes.data + 80 * layer, 4 * layer
         multiplied(at, pieces, matrices[first], h, weights[2 * layer], epsilon, biases[layer], qkv, PUT, mine)
-        attended(at + 16, layer, spans, sizes, qkv, heads[layer], epsilon, cos, sin, found, query, scores)
+        attended(at + 16, layer, spans, sizes, qkv, heads[layer], epsilon, cos, sin, found, queries, scores, totals)
         multiplied(at + 32, pieces, matrices[first + 1], found, none, epsilon, none, h, ADD, mine)
         multiplied(at + 48, pieces, matrices[first + 2], h, weights[2 * layer + 1], epsilon, none, gated, GATE, mine)
         multiplied(at + 64, pieces, matrices[first + 3], gated, none, epsilon, none, h, ADD, mine)
     multiplied(counters.ctypes.data + 80 * sizes[0], 4 * pieces, matrices[4 * sizes[0]], h[wanted], weights[2 * sizes[0]], epsilon, none, logits, PUT, mine)
+
+
+def forget(cache: Path, source: Path) -> None:
+    """Have numba make machine code afresh when `source` is newer than what it kept: by itself it looks at this file only."""
+    with suppress(OSError):
+        for kept in cache.glob(f"{Path(__file__).stem}.*.nbi"):
+            if kept.stat().st_mtime < source.stat().st_mtime:
+                kept.unlink()
+
+
+forget(Path(go_through.stats.cache_path), Path(machine.__file__))

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 BLOCK, PANEL = 32, 16
 VNNI = binding.get_host_cpu_features().get("avx512vnni", False)
+AT_ONCE = (1, 4, 8)  # rows that multiply() takes
 AHEAD = 2048  # bytes: about as long as memory takes to answer
 
 BYTE, INT, LONG, HALF, FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.HalfType(), ir.FloatType()
@@ -25,9 +26,10 @@ INTS, BYTES, FLOATS, HALVES = ir.VectorType(INT, PANEL), ir.VectorType(BYTE, 4 *
 FMA = f"llvm.fma.v{PANEL}f32"
 
 
-def _call(builder, name, kind, *values):
+def _call(builder, name, kind, *values, flags=()):
     """A function that LLVM or the C library knows."""
-    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [value.type for value in values]), name), values)
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [value.type for value in values]), name)
+    return builder.call(function, values, fastmath=flags)
 
 
 def _many(builder, value, n=PANEL):
@@ -35,6 +37,30 @@ def _many(builder, value, n=PANEL):
     kind = ir.VectorType(value.type, n)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, INT(0))
     return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(INT, n), [0] * n))
+
+
+def _vector(builder, address, n=PANEL):
+    return builder.load(builder.inttoptr(address, ir.VectorType(FLOAT, n).as_pointer()), align=4)
+
+
+def _store(builder, value, address):
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
+
+
+def _loop(builder, count, step, starts, body):
+    """for i in range(0, count, step), at least once: what body(i, what it gave before, `starts` at first) gives; what it gave last."""
+    start, again, end = builder.block, builder.append_basic_block("again"), builder.append_basic_block("after")
+    builder.branch(again)
+    builder.position_at_end(again)
+    i, before = builder.phi(LONG), [builder.phi(value.type) for value in starts]
+    made = body(i, before)
+    following = builder.add(i, LONG(step))
+    for phi, first, then in zip((i, *before), (LONG(0), *starts), (following, *made), strict=True):
+        phi.add_incoming(first, start)
+        phi.add_incoming(then, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), again, end)
+    builder.position_at_end(end)
+    return made
 
 
 def _dot4(builder, total, w, x):
@@ -49,71 +75,61 @@ def _dot4(builder, total, w, x):
     return total
 
 
-def _panel(m: int, bits: int):
-    """multiply(w, s, x, xs, xn, y, blocks, stride): addresses of one panel's numbers and scales; of M rows their bytes (M, K), scales and sums (M, K / 32), as rounded() leaves them; and of y, whose rows are
-    `stride` numbers apart and whose first 16 become the products."""
+def _panel(builder, m, bits, w, s, x, xs, xn, y, blocks):
+    def at(address, offset, kind):
+        return builder.load(builder.inttoptr(builder.add(address, offset), kind.as_pointer()), align=1)
 
-    def code(context, builder, signature, args):
-        def at(address, offset, kind):
-            return builder.load(builder.inttoptr(builder.add(address, offset), kind.as_pointer()), align=1)
-
-        w, s, x, xs, xn, y, blocks, stride = args
-        k = builder.mul(blocks, LONG(BLOCK))
-        start, body, end = builder.block, builder.append_basic_block("block"), builder.append_basic_block("end")
-        builder.branch(body)
-        builder.position_at_end(body)
-        b = builder.phi(LONG)
-        b.add_incoming(LONG(0), start)
-        totals = [builder.phi(FLOATS) for _ in range(m)]
-        for total in totals:
-            total.add_incoming(ir.Constant(FLOATS, [0.0] * PANEL), start)
-
-        size, here = PANEL * BLOCK * bits // 8, builder.mul(b, LONG(PANEL * BLOCK * bits // 8))
-        packed = [at(w, builder.add(here, LONG(64 * i)), BYTES) for i in range(size // 64)]
-        for i in range(size // 64):  # what comes AHEAD bytes later, from memory to the processor
-            later = builder.inttoptr(builder.add(w, builder.add(here, LONG(AHEAD + 64 * i))), BYTE.as_pointer())
-            _call(builder, "llvm.prefetch.p0", ir.VoidType(), later, INT(0), INT(3), INT(1))
-        if bits == 4:
-            low, four = _many(builder, BYTE(15), 64), _many(builder, BYTE(4), 64)
-            packed = [builder.and_(each, low) for each in packed] + [builder.lshr(each, four) for each in packed]
+    def block(b, totals):
+        packed = _unpacked(builder, builder.add(w, builder.mul(b, LONG(PANEL * BLOCK * bits // 8))), bits)
         here = builder.mul(b, LONG(2 * PANEL * (2 if bits == 4 else 1)))
         scale = builder.fpext(at(s, here, HALVES), FLOATS)
         least = builder.fpext(at(s, builder.add(here, LONG(2 * PANEL)), HALVES), FLOATS) if bits == 4 else None
+        here = [builder.add(builder.mul(LONG(row), blocks), b) for row in range(m)]
+        scales_x, sums_x = ([at(each, builder.shl(place, LONG(2)), kind) for place in here] for each, kind in ((xs, FLOAT), (xn, FLOAT if bits == 4 else INT)))
+        # in 8 bits 128 stands for 0: what that adds to each product is taken off
+        dots = [ir.Constant(INTS, [0] * PANEL) if bits == 4 else _many(builder, sum_x) for sum_x in sums_x]
+        for i, each in enumerate(packed):  # row by row in turn: what the next sum needs is there by then
+            fours = (_many(builder, at(x, builder.add(builder.mul(place, LONG(BLOCK)), LONG(4 * i)), INT)) for place in here)
+            dots = [_dot4(builder, dot, each, builder.bitcast(four, BYTES)) for dot, four in zip(dots, fours, strict=True)]
         after = []
-        for row in range(m):
-            place = builder.shl(builder.add(builder.mul(LONG(row), blocks), b), LONG(2))
-            scale_x, sum_x = at(xs, place, FLOAT), at(xn, place, FLOAT if bits == 4 else INT)
-            # in 8 bits 128 stands for 0: what that adds to each product is taken off first
-            dots = ir.Constant(INTS, [0] * PANEL) if bits == 4 else _many(builder, sum_x)
-            begin = builder.add(builder.mul(LONG(row), k), builder.mul(b, LONG(BLOCK)))
-            for i, each in enumerate(packed):
-                four_x = _many(builder, at(x, builder.add(begin, LONG(4 * i)), INT))
-                dots = _dot4(builder, dots, each, builder.bitcast(four_x, BYTES))
+        for dot, scale_x, sum_x, total in zip(dots, scales_x, sums_x, totals, strict=True):
             both = builder.fmul(scale, _many(builder, scale_x))
-            total = _call(builder, FMA, FLOATS, builder.sitofp(dots, FLOATS), both, totals[row])
-            if bits == 4:
-                total = _call(builder, FMA, FLOATS, least, _many(builder, sum_x), total)
-            after.append(total)
-        b_next = builder.add(b, LONG(1))
-        b.add_incoming(b_next, body)
-        for total, made in zip(totals, after, strict=True):
-            total.add_incoming(made, body)
-        builder.cbranch(builder.icmp_signed("<", b_next, blocks), body, end)
-        builder.position_at_end(end)
-        for row, made in enumerate(after):
-            place = builder.add(y, builder.mul(LONG(4 * row), stride))
-            builder.store(made, builder.inttoptr(place, FLOATS.as_pointer()), align=1)
+            total = _call(builder, FMA, FLOATS, builder.sitofp(dot, FLOATS), both, total)
+            after.append(_call(builder, FMA, FLOATS, least, _many(builder, sum_x), total) if bits == 4 else total)
+        return after
+
+    places = [builder.add(y, LONG(4 * PANEL * row)) for row in range(m)]
+    for place, made in zip(places, _loop(builder, blocks, 1, [_vector(builder, place) for place in places], block), strict=True):
+        _store(builder, made, place)
+
+
+def _unpacked(builder, w, bits):
+    """A block of a panel as 8 times 64 bytes, and what comes AHEAD bytes later on its way from memory to the processor."""
+    size = PANEL * BLOCK * bits // 8
+    packed = [builder.load(builder.inttoptr(builder.add(w, LONG(64 * i)), BYTES.as_pointer()), align=1) for i in range(size // 64)]
+    for i in range(size // 64):
+        later = builder.inttoptr(builder.add(w, LONG(AHEAD + 64 * i)), BYTE.as_pointer())
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), later, INT(0), INT(3), INT(1))
+    if bits == 8:
+        return packed
+    low, four = _many(builder, BYTE(15), 64), _many(builder, BYTE(4), 64)
+    return [builder.and_(each, low) for each in packed] + [builder.lshr(each, four) for each in packed]
+
+
+@intrinsic
+def multiply(typing, m, bits, w, s, x, xs, xn, y, blocks):
+    """y (m, 16) += m rows times a panel of a matrix. Addresses: the panel's numbers and scales; the rows' bytes (m, K), scales and sums (m, K / 32), as rounded() leaves them.
+    m is one of AT_ONCE, bits 4 or 8."""
+
+    def code(context, builder, signature, args):
+        for rows in AT_ONCE:
+            for each in (4, 8):
+                same = (builder.icmp_signed("==", arg, LONG(value)) for arg, value in zip(args, (rows, each), strict=False))
+                with builder.if_then(builder.and_(*same)):
+                    _panel(builder, rows, each, *args[2:])
         return context.get_dummy_value()
 
-    @intrinsic
-    def multiply(typing, w, s, x, xs, xn, y, blocks, stride):
-        return types.void(*[types.intp] * 8), code
-
-    return multiply
-
-
-eight1, eight2, eight4, eight8 = (_panel(m, 8) for m in (1, 2, 4, 8))
-four1, four2, four4, four8 = (_panel(m, 4) for m in (1, 2, 4, 8))
+    return types.void(*[types.intp] * 9), code
 
 
 # --- what threads share
@@ -158,18 +174,6 @@ def floats(typing, address):
         return builder.inttoptr(args[0], FLOAT.as_pointer())
 
     return types.CPointer(types.float32)(types.intp), code
-
-
-def _vector(builder, address, n=PANEL):
-    return builder.load(builder.inttoptr(address, ir.VectorType(FLOAT, n).as_pointer()), align=4)
-
-
-def _store(builder, value, address):
-    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
-
-
-def _reduce(builder):
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOAT, [FLOAT, FLOATS]), f"llvm.vector.reduce.fadd.v{PANEL}f32")
 
 
 def _exp(builder, x):
@@ -226,42 +230,58 @@ def exp16(typing, x, off):
     def code(context, builder, signature, args):
         made = _exp(builder, builder.fsub(_vector(builder, args[0]), _many(builder, args[1])))
         _store(builder, made, args[0])
-        return builder.call(_reduce(builder), [FLOAT(0.0), made], fastmath=("reassoc",))
+        return _call(builder, f"llvm.vector.reduce.fadd.v{PANEL}f32", FLOAT, FLOAT(0.0), made, flags=("reassoc",))
 
     return types.float32(types.intp, types.float32), code
 
 
 @intrinsic
-def dot(typing, x, y, n):
-    """Of n numbers at two addresses, n a multiple of 16."""
+def scores16(typing, x, y, size, scale, out):
+    """16 numbers out: x (size,) times each of 16 neighbouring rows y (16, size), times scale. size is a multiple of 16."""
 
     def code(context, builder, signature, args):
-        start, body, end = builder.block, builder.append_basic_block("some"), builder.append_basic_block("all")
-        builder.branch(body)
-        builder.position_at_end(body)
-        i, total = builder.phi(LONG), builder.phi(FLOATS)
-        more = [builder.add(address, builder.shl(i, LONG(2))) for address in args[:2]]
-        made = _call(builder, FMA, FLOATS, _vector(builder, more[0]), _vector(builder, more[1]), total)
-        following = builder.add(i, LONG(PANEL))
-        for phi, first, then in ((i, LONG(0), following), (total, ir.Constant(FLOATS, [0.0] * PANEL), made)):
-            phi.add_incoming(first, start)
-            phi.add_incoming(then, body)
-        builder.cbranch(builder.icmp_signed("<", following, args[2]), body, end)
-        builder.position_at_end(end)
-        return builder.call(_reduce(builder), [FLOAT(0.0), made], fastmath=("reassoc",))
+        x, y, size, scale, out = args
+        zero = ir.Constant(FLOATS, [0.0] * PANEL)
 
-    return types.float32(types.intp, types.intp, types.intp), code
+        def some(i, totals):
+            one = _vector(builder, builder.add(x, builder.shl(i, LONG(2))))
+            places = (builder.add(y, builder.shl(builder.add(builder.mul(LONG(row), size), i), LONG(2))) for row in range(PANEL))
+            return [_call(builder, FMA, FLOATS, one, _vector(builder, place), total) for place, total in zip(places, totals, strict=True)]
+
+        made, width = _loop(builder, size, PANEL, [zero] * PANEL, some), PANEL
+        while width > 1:  # the sum of each vector: halves of two are added at a time, so that 16 vectors of 16 numbers become one
+            masks = [[16 * which + at + i for at in range(begin, PANEL, width) for which in (0, 1) for i in range(width // 2)] for begin in (0, width // 2)]
+            pairs, made, width = zip(made[: len(made) // 2], made[len(made) // 2 :], strict=True), [], width // 2
+            for one, other in pairs:
+                made.append(builder.fadd(*(builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT, PANEL), mask)) for mask in masks)))
+        _store(builder, builder.fmul(made[0], _many(builder, scale)), out)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.float32, types.intp), code
 
 
 @intrinsic
-def blend16(typing, weight, x, out):
-    """16 numbers out += weight x."""
+def blend16(typing, weights, count, x, size, factor, out):
+    """16 numbers out += factor times the sum of weights (count,) times the first 16 of each row x (count, size). count is a multiple of 4."""
 
     def code(context, builder, signature, args):
-        _store(builder, _call(builder, FMA, FLOATS, _vector(builder, args[1]), _many(builder, args[0]), _vector(builder, args[2])), args[2])
+        weights, count, x, size, factor, out = args
+
+        def four(i, totals):
+            made = []
+            for j, total in enumerate(totals):  # four sums: one would be waited for
+                row = builder.add(i, LONG(j))
+                weight = builder.load(builder.inttoptr(builder.add(weights, builder.shl(row, LONG(2))), FLOAT.as_pointer()))
+                place = builder.add(x, builder.shl(builder.mul(row, size), LONG(2)))
+                made.append(_call(builder, FMA, FLOATS, _many(builder, weight), _vector(builder, place), total))
+            return made
+
+        one, two, three, last = _loop(builder, count, 4, [ir.Constant(FLOATS, [0.0] * PANEL)] * 4, four)
+        whole = builder.fadd(builder.fadd(one, two), builder.fadd(three, last))
+        _store(builder, _call(builder, FMA, FLOATS, whole, _many(builder, factor), _vector(builder, out)), out)
         return context.get_dummy_value()
 
-    return types.void(types.float32, types.intp, types.intp), code
+    return types.void(types.intp, types.intp, types.intp, types.intp, types.float32, types.intp), code
 
 
 @intrinsic
@@ -271,8 +291,8 @@ def round32(typing, x, q, sums):
     def code(context, builder, signature, args):
         kind, wide = ir.VectorType(FLOAT, BLOCK), ir.VectorType(INT, BLOCK)
         x = _vector(builder, args[0], BLOCK)
-        largest = _call(builder, f"llvm.vector.reduce.fmax.v{BLOCK}f32", FLOAT, _call(builder, f"llvm.fabs.v{BLOCK}f32", kind, x))
-        largest = _call(builder, "llvm.maxnum.f32", FLOAT, largest, FLOAT(1e-20))
+        largest = _call(builder, f"llvm.vector.reduce.fmax.v{BLOCK}f32", FLOAT, _call(builder, f"llvm.fabs.v{BLOCK}f32", kind, x), flags=("nnan",))
+        largest = _call(builder, "llvm.maxnum.f32", FLOAT, largest, FLOAT(1e-20), flags=("nnan",))
         scaled = builder.fmul(x, _many(builder, builder.fdiv(FLOAT(127.0), largest), BLOCK))
         q = builder.fptosi(_call(builder, f"llvm.rint.v{BLOCK}f32", kind, scaled), wide)
         _store(builder, builder.trunc(q, ir.VectorType(BYTE, BLOCK)), args[1])
