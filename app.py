@@ -14,7 +14,7 @@ with contextlib.suppress(ImportError):
 import gradio as gr
 from starlette.middleware import Middleware
 
-from demos import answer, head, i18n, page, sessions, streams
+from demos import answer, head, i18n, light, page, sessions, streams
 from demos.theme import CSS, theme
 from genkit import core, diffusion, models, text
 
@@ -86,7 +86,10 @@ def launch(demo: gr.Blocks, options: argparse.Namespace, **more):
                 ssr_mode=False,
                 # it has just waited for this page to answer, as long as that took; its second look gives up after 3 s, and a busy machine would not start
                 _frontend=False,
-                app_kwargs={"middleware": [Middleware(head.First, html=head.OWN_PICTURES + i18n.snippet() + streams.SCRIPT)], "routes": [answer.ROUTE]},
+                app_kwargs={
+                    "middleware": [Middleware(head.First, html=head.OWN_PICTURES + i18n.snippet() + streams.SCRIPT + light.SCRIPT)],
+                    "routes": [answer.ROUTE],
+                },
                 **more,
             )
             break

@@ -1,4 +1,6 @@
-"""What stands first in the page's <head>: scripts that must run before Gradio does."""
+"""What stands first in the page's <head>: scripts that must run before Gradio does. The page itself travels packed: it describes every component."""
+
+import gzip
 
 # a picture in a model's answer must not make a visitor's browser ask a stranger for it
 OWN_PICTURES = (
@@ -28,10 +30,13 @@ class First:
             headers = dict(start["headers"])
             if headers.get(b"content-type", b"").startswith(b"text/html"):
                 body = body.replace(b"<head>", b"<head>" + self.html, 1)
+                if b"gzip" in dict(scope["headers"]).get(b"accept-encoding", b""):
+                    body = gzip.compress(body, 4)
+                    headers |= {b"content-encoding": b"gzip", b"vary": b"accept-encoding"}
                 headers[b"content-length"] = str(len(body)).encode()
             await send({**start, "headers": list(headers.items())})
             await send({"type": "http.response.body", "body": body})
 
         # an encoded body could not be edited
-        scope = {**scope, "headers": [(key, value) for key, value in scope["headers"] if key != b"accept-encoding"]}
-        await self.app(scope, receive, rewrite)
+        plain = {**scope, "headers": [(key, value) for key, value in scope["headers"] if key != b"accept-encoding"]}
+        await self.app(plain, receive, rewrite)

@@ -8,7 +8,7 @@ import threading
 
 import gradio as gr
 
-from demos import TABS, training
+from demos import TABS, light, training
 from demos.i18n import SWITCH, both, escape, t, told
 from demos.pieces import DOWNLOADS, note
 from genkit.core import Problem
@@ -53,12 +53,6 @@ def opening(name: str, shown: list):
     return wait
 
 
-def chosen_tab(request: gr.Request):
-    """?tab=vae opens that tab."""
-    asked = request.query_params.get("tab")
-    return gr.Tabs(selected=asked) if asked in TABS else gr.skip()
-
-
 def build() -> gr.Blocks:
     """The whole page, from demos.TABS. Nothing heavy is imported; warm_up() does that later."""
     with gr.Blocks(title=NAME, fill_width=True, delete_cache=(3600, 3600)) as page:
@@ -73,7 +67,7 @@ def build() -> gr.Blocks:
                 )
             )
             gr.Button("中文 / EN", elem_id="language", size="sm", scale=0).click(None, js=SWITCH)
-        with gr.Tabs() as tabs:
+        with gr.Tabs():
             for name in TABS:
                 module = importlib.import_module(f"demos.{name}")
                 with gr.Tab(t(*module.TITLE), id=name):
@@ -82,8 +76,8 @@ def build() -> gr.Blocks:
                     shown = shown if isinstance(shown, list) else [shown]
                     page.load(opening(name, shown), None, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
         page.load(None, js=DOWNLOADS, api_visibility="private")
-        page.load(chosen_tab, None, tabs, queue=False, api_visibility="private")
         gr.api(told(training.train), api_name="train", concurrency_limit=8)
+    light.unwatched(page)
     return page
 
 

@@ -1,6 +1,6 @@
 """python -m tests.bench: what the gallery costs, each figure as a ratio against a baseline measured in the same run. Benchmarks, not tests.
 
-`python -m tests.bench gan` runs the part about the GAN tab alone, `... vae` that about the VAE tab, `... text` that about the text tab.
+`python -m tests.bench page` runs the part about the page in a browser alone, `... gan` that about the GAN tab, `... vae` that about the VAE tab, `... text` that about the text tab.
 """
 
 import contextlib
