@@ -4,11 +4,15 @@ Gradio 6.31 reads what the server says of its events from GET /queue/data, and h
 The server closes the stream when nothing is left to tell, and an event that joins in that moment is never told of: a button that does nothing.
 And two events at once may open two streams, whose messages overtake one another: of a view that is sent as differences some get lost.
 So here fetch keeps account of who waits. A stream that closes too early is opened again, and a second one beside it stays empty.
+
+A page that is left breaks off its own stream, takes that for a lost connection, and two seconds later reloads itself: where the next page has not come by then,
+a click on a link or on the other language is undone. So a page that is being left hears nothing of whether the server is back.
 """
 
 SCRIPT = """<script>(() => {
   const plain = window.fetch.bind(window), waiting = new Set(), early = new Set();
-  let joining = 0, open = false;
+  let joining = 0, open = false, leaving = false;
+  addEventListener('beforeunload', () => { leaving = true; setTimeout(() => { leaving = false; }, 60000); });
   const CLOSE = 'data: {"msg":"close_stream"}\\n\\n';
 
   const join = async (...call) => {
@@ -65,6 +69,7 @@ SCRIPT = """<script>(() => {
     const path = new URL(input.url ?? input, location.href).pathname;
     if (path.endsWith('/queue/join')) return join(input, options);
     if (path.endsWith('/queue/data')) return told(new Request(input, options));
+    if (path.endsWith('/app_id') && leaving) return new Promise(() => {});
     if (path.endsWith('/cancel') && options?.body) done(JSON.parse(options.body).event_id);
     return plain(input, options);
   };

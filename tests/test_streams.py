@@ -101,3 +101,12 @@ def test_a_connection_that_breaks_is_told_as_closed_so_that_the_next_event_opens
 
 def test_everything_else_is_fetched_as_ever(heard):
     assert heard("return await (await fetch('http://x/config')).text();") == "other"
+
+
+def test_a_page_that_is_being_left_does_not_reload_itself_because_the_server_is_back(heard):
+    assert heard("""
+      const back = () => Promise.race([fetch('http://x/app_id').then((answer) => answer.text()), new Promise((done) => setTimeout(done, 100, 'waits'))]);
+      const before = await back();
+      dispatchEvent(new Event('beforeunload'));
+      return [before, await back()];
+    """) == ["other", "waits"]
