@@ -10,6 +10,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 
@@ -99,7 +100,10 @@ def wait_for(log: Path, process, seconds: float = 120) -> str:
 
 @pytest.fixture
 def visit(browser, server):
-    """visit(path="/", locale="en-US", width=1280, height=800) opens the page in a fresh browser profile; page errors fail the test."""
+    """visit(path="/", locale="en-US", width=1280, height=800) opens the page in a fresh browser profile; page errors and foreign hosts fail the test.
+
+    visit.hosts: whom the pages have talked to.
+    """
     contexts, errors = [], []
 
     def open_page(path="/", *, locale="en-US", width=1280, height=800):
@@ -108,11 +112,14 @@ def visit(browser, server):
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: open_page.hosts.add(urlparse(request.url).netloc))
         page.goto(server + path)
         page.get_by_role("tab").first.wait_for()
         return page
 
+    open_page.hosts = set()
     yield open_page
     for context in contexts:
         context.close()
     assert not errors
+    assert open_page.hosts <= {"", urlparse(server).netloc}
