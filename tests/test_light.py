@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from demos import light, page
 
+expect.set_options(timeout=60_000)
 MADE = """() => {
   const held = window.gradio_config, placed = [], walk = (node) => { placed.push(node.id); (node.children ?? []).forEach(walk); };
   walk(held.layout);
