@@ -24,6 +24,7 @@ AHEAD = 4  # tokens made for a reader who has not come back for the last ones
 SLOTS = 16  # readers with a cache; the others wait in line
 MEMORY = 2**30  # bytes of all caches of a model
 ROWS, CHUNK = 512, 64  # tokens of a prompt read in a turn: alone, and while others write
+NEAR = 2**16  # numbers that stay at hand while they are looked through three times
 PATIENCE = 5.0  # seconds: who has not come back by then gives his place to one who waits, and reads his text again if he does
 KEPT, COMMON = 4, 4  # caches of texts read before, and the tokens at least that make one worth using again
 
@@ -166,15 +167,25 @@ def read(model, turn: list[Reader]) -> None:
     whole = [(reader, row) for reader, row in zip(turn, logits, strict=True) if reader.cache.get_seq_length() == len(reader.window)]
     if not whole:
         return
-    # what every reader needs to know is found for all at once, by numpy: torch's threads would go on spinning where the next pass is computed
-    rows = np.stack([row.numpy() for _, row in whole])
-    largest = rows.max(axis=1, keepdims=True)
-    totals = largest[:, 0] + np.log(np.exp(rows - largest).sum(axis=1))
-    for (reader, row), best, total in zip(whole, rows.argmax(axis=1).tolist(), totals.tolist(), strict=True):
+    for (reader, row), (best, total) in zip(whole, sums([row for _, row in whole]), strict=True):
         try:
             reader.take(row, best, total)
         except Exception as error:
             reader.error = error
+
+
+def sums(logits: list[torch.Tensor]) -> Iterator[tuple[int, float]]:
+    """Of each row of logits (V,) the likeliest token and the logarithm of the sum of exp(logits), which every reader needs to know.
+
+    By numpy: torch's threads would go on spinning where the next pass is computed. As many rows at once as the processor's own memory holds.
+    """
+    step = max(1, NEAR // len(logits[0]))
+    for begin in range(0, len(logits), step):
+        rows = np.stack([row.numpy() for row in logits[begin : begin + step]])
+        best = rows.argmax(axis=1)
+        largest = np.take_along_axis(rows, best[:, None], axis=1)
+        rows -= largest
+        yield from zip(best.tolist(), (largest[:, 0] + np.log(np.exp(rows, out=rows).sum(axis=1))).tolist(), strict=True)
 
 
 class Ordinary:

@@ -17,7 +17,7 @@ from genkit.text import fast, readers
 from genkit.text.remote import Endpoint
 
 NUCLEUS = 1000  # tokens among which top-p looks first
-OVERLAP = 8  # tokens decoded once more with the new ones: how a token reads may depend on those before it
+WINDOW, OVERLAP = 32, 8  # tokens decoded with a new one, at most, and after that was reached: how a token reads may depend on those before it
 FILL = 3 / 4  # of the context: what a long prompt may take of it, and what is remembered when it is full
 
 
@@ -45,7 +45,7 @@ def pieces(
         yield from model.pieces(clean(prompt) if isinstance(prompt, str) else prompt, max_new_tokens=max_new_tokens, **settings, seed=seed)
         return
     ids = prompt if isinstance(prompt, list) else fit(model, prompt)[0]
-    rng, written, done, surprise = core.seeded(seed), [], 0, 0.0
+    rng, written, said, surprise = core.seeded(seed), [], "", 0.0
 
     def choose(logits: torch.Tensor, before: list[int], best: int, total: float) -> tuple[int, float]:
         if settings["temperature"] > 0:
@@ -59,11 +59,13 @@ def pieces(
     for token, bits in readers.tokens(model, ids, max_new_tokens, _ends(model), choose):
         written.append(token)
         surprise += bits
-        near = max(0, done - OVERLAP)
-        said, text = (model.tokenizer.decode(part, skip_special_tokens=True) for part in (written[near:done], written[near:]))
+        text = model.tokenizer.decode(written, skip_special_tokens=True)
         if text != said and not text.endswith("\ufffd"):  # the last token may be the first bytes of a character
             yield text[len(said) :], surprise
-            done, surprise = len(written), 0.0
+            said, surprise = text, 0.0
+            if len(written) > WINDOW:
+                written = written[-OVERLAP:]
+                said = model.tokenizer.decode(written, skip_special_tokens=True)
 
 
 def checked(temperature, top_k, top_p, repetition_penalty) -> dict:
