@@ -1,6 +1,6 @@
 """Several readers, one model: whoever needs the next token computes it for all who read at that moment, in one pass.
 
-Reading a model's weights is what a token costs, and they are read once for all. There is no worker: the reader who waits takes the next turn, the others find their tokens made.
+Reading a model's weights is what a token costs, and they are read once for all. The reader who waits takes the next turn, the others find their tokens made.
 So nothing computes that nobody asked for, and nothing holds on to a model but those who read from it. A reader has a cache, settings and a seed of its own, joins and leaves at any turn,
 and fails alone. One who is slow finds a few tokens made ahead, then is passed over.
 
@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -68,6 +69,8 @@ class Table:
 
     def __init__(self):
         self.changed, self.turning = threading.Condition(), False
+        # where turns of several are computed: torch has threads of its own for each that computes, and those of one that stopped go on spinning for a while
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="readers")
         self.readers: list[Reader] = []  # in the order of their coming
         self.shelf: list[tuple[list[int], object]] = []  # (ids, cache), the latest last
 
@@ -88,7 +91,11 @@ class Table:
                     continue
                 self.turning = True
             try:
-                compute(model, sorted(turn, key=lambda other: other is not reader))
+                turn.sort(key=lambda other: other is not reader)
+                if len(turn) == 1:
+                    compute(model, turn)
+                else:
+                    self.thread.submit(compute, model, turn).result()
             finally:
                 with self.changed:
                     self.turning = False
