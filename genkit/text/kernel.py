@@ -23,6 +23,7 @@ from genkit.text.machine import (
     blend16,
     claim,
     exp16,
+    fetch,
     floats,
     gate16,
     look,
@@ -175,6 +176,9 @@ def attended(counter, layer, spans, sizes, qkv, norms, epsilon, cos, sin, found,
                 h = head * group + j
                 turned(qkv[begin + i, h * size : (h + 1) * size], norms[0], epsilon, cos[at], sin[at], queries[j])
             for t in range(0, count, PANEL):
+                fetch(at_values + 4 * size * t, 4 * size * PANEL)
+                if t + PANEL < count:
+                    fetch(at_keys + 4 * size * (t + PANEL), 4 * size * PANEL)
                 for j in range(group):
                     scores16(queries.ctypes.data + 4 * size * j, at_keys + 4 * size * t, size, scale, at_scores + 4 * (span * j + t))
             out = found[begin + i, head * group * size : (head + 1) * group * size]

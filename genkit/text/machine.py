@@ -47,6 +47,10 @@ def _store(builder, value, address):
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
 
 
+def _fetch(builder, address):
+    _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.inttoptr(address, BYTE.as_pointer()), INT(0), INT(3), INT(1))
+
+
 def _loop(builder, count, step, starts, body):
     """for i in range(0, count, step), at least once: what body(i, what it gave before, `starts` at first) gives; what it gave last."""
     start, again, end = builder.block, builder.append_basic_block("again"), builder.append_basic_block("after")
@@ -108,8 +112,7 @@ def _unpacked(builder, w, bits):
     size = PANEL * BLOCK * bits // 8
     packed = [builder.load(builder.inttoptr(builder.add(w, LONG(64 * i)), BYTES.as_pointer()), align=1) for i in range(size // 64)]
     for i in range(size // 64):
-        later = builder.inttoptr(builder.add(w, LONG(AHEAD + 64 * i)), BYTE.as_pointer())
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), later, INT(0), INT(3), INT(1))
+        _fetch(builder, builder.add(w, LONG(AHEAD + 64 * i)))
     if bits == 8:
         return packed
     low, four = _many(builder, BYTE(15), 64), _many(builder, BYTE(4), 64)
@@ -233,6 +236,21 @@ def exp16(typing, x, off):
         return _call(builder, f"llvm.vector.reduce.fadd.v{PANEL}f32", FLOAT, FLOAT(0.0), made, flags=("reassoc",))
 
     return types.float32(types.intp, types.float32), code
+
+
+@intrinsic
+def fetch(typing, address, size):
+    """Have `size` bytes on their way from memory to the processor."""
+
+    def code(context, builder, signature, args):
+        def one(i, nothing):
+            _fetch(builder, builder.add(args[0], i))
+            return []
+
+        _loop(builder, args[1], 64, [], one)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), code
 
 
 @intrinsic
