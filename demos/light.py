@@ -39,6 +39,6 @@ SCRIPT = """<script>(() => {
   };
   let config;
   Object.defineProperty(window, 'gradio_config', {
-    configurable: true, get: () => config, set: (given) => { config = given; if (given?.dependencies?.length) light(given); },
+    configurable: true, get: () => config, set: (given) => { config = given; try { if (given?.dependencies?.length) light(given); } catch (error) { console.warn(error); } },
   });
 })();</script>""".replace("__TABS__", json.dumps(TABS))

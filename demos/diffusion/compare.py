@@ -74,7 +74,7 @@ def table(named, across, cells: dict) -> str:
 def walk(prompt_a, prompt_b, model, num_inference_steps, guidance_scale, seed):
     """The two drawings, and where they walked."""
     if model == "digits":
-        pick(tuple(name for name in ("mini-sd", *models.catalogue("diffusion"))), model, "model with a latent space", "有潜空间的模型")
+        pick(tuple(name for name in ("mini-sd", "mini-sd-turbo", *models.catalogue("diffusion"))), model, "model with a latent space", "有潜空间的模型")
     kept, shown = [diffusion.Trace(), diffusion.Trace()], []
     for trace, prompt, letter in zip(kept, (prompt_a, prompt_b), "AB", strict=True):
         settings = checked(text(prompt), "", num_inference_steps, guidance_scale, seed, model)

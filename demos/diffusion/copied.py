@@ -88,7 +88,7 @@ def check(run, which) -> str:
         with models.guarded():
             (found,) = gan.nearest([digit], NEAREST)
         return copies.hung(digit, found, ("The drawing", "画好的图"))
-    if model != "mini-sd":
+    if not diffusion.taught_here(model):
         raise Problem(
             "the pictures that {model} has learnt from are not on this machine; choose mini-sd or digits",
             "{model} 学过的图片不在本机；请选择 mini-sd 或 digits",

@@ -1,4 +1,4 @@
-"""Eight minutes with noise: seven steps on the controls of this tab, four questions, and the three formulae behind them."""
+"""Eight minutes with noise: seven steps on the controls of this tab, five questions, and the three formulae behind them."""
 
 import gradio as gr
 
@@ -161,6 +161,18 @@ QUESTIONS = (
         (
             (("The prompt counts, unamplified", "提示词算数，但不放大"), True, ("w = 1 leaves only the answer with words.", "w = 1 时只剩带文字的回答。")),
             (("The prompt is ignored", "忽略提示词"), False, ("That would be 0.", "那是 0。")),
+        ),
+    ),
+    Question(
+        (
+            "mini-sd takes twenty steps, mini-sd-turbo four. What did it learn, and what did it lose?",
+            "mini-sd 要二十步，mini-sd-turbo 只要四步。它学会了什么，又失去了什么？",
+        ),
+        (
+            "It began as a copy of mini-sd and was shown each quarter of the way: where its teacher arrives in three guided steps, it learnt to land in one jump. "
+            "It learnt one strength of guidance and four places to jump from, so it can no longer be steered by guidance, by what to leave out, or by another scheduler.",
+            "它起初是 mini-sd 的复制品，把整段路分成四份来学：老师用三个带引导的小步走到的地方，它学着一跳就到。"
+            "它只学了一种引导强度和四个起跳点，所以不能再用引导强度、负面提示或别的调度器来控制。",
         ),
     ),
     Question(

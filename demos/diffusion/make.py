@@ -44,9 +44,9 @@ def text(prompt) -> str:
 
 
 def best(model: str) -> dict:
-    """The settings that suit a pretrained model; {} for a shipped one."""
-    remote = models.catalogue("diffusion").get(model)
-    return remote.defaults if remote else {}
+    """The settings that suit a model, where they are not those of most."""
+    known = {**diffusion.VARIANTS, **models.catalogue("diffusion")}.get(model)
+    return known.defaults if known else {}
 
 
 def unguided(model: str) -> bool:
@@ -134,7 +134,7 @@ async def before(prompt, model, n, num_inference_steps, guidance_scale, size=0, 
 
 
 def foreseen(model: str, settings: dict) -> str:
-    strange = marked(settings["prompt"]) if model == "mini-sd" else ""
+    strange = marked(settings["prompt"]) if diffusion.taught_here(model) else ""
     return strange + lost(model, settings["prompt"]) + estimate(model, settings)
 
 
@@ -303,7 +303,10 @@ UNGUIDED = (
     "This model was distilled to draw in a few steps without guidance: guidance is off, and it cannot be told what to leave out.",
     "这个模型经过蒸馏，只需几步、不用引导：引导已关闭，也不能告诉它不要画什么。",
 )
-OWN_WAY = ("It was trained on straight paths, so it draws with its own scheduler only.", "它用直线路径训练，所以只能用自带的调度器。")
+OWN_WAY = (
+    "It was trained for one way from noise to picture, so it draws with its own scheduler only.",
+    "它只为一种从噪声到图片的走法训练过，所以只能用自带的调度器。",
+)
 ITS_OWN = ("The scheduler is chosen by its server; some servers choose steps and guidance too.", "调度器由它的服务器决定；有些服务器还会自定步数和引导强度。")
 ONLY_DIGITS = ("This model knows digits only, so there is nothing to leave out.", "这个模型只认识数字，没有可排除的内容。")
 

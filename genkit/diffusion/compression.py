@@ -94,5 +94,5 @@ def _train(task, config, steps, every, key, checkpoint, art, first) -> Iterator[
         x = pictures(art, seed, range(begin, begin + size)).to(accelerator.device)
         return net(x, torch.randn((size, 4, 16, 16), generator=core.seeded(*key, step, accelerator.process_index)).to(x.device))
 
-    for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, checkpoint, lr=config["lr"]):
+    for step, metrics in optimize(accelerator, net, [optimizer], loss_at, steps, every, checkpoint, lr=config["lr"]):
         yield step, {**metrics, "psnr": psnr(task.vae, validation)} if metrics else {}

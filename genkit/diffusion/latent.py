@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from genkit import core, emoji, images
+from genkit import core, emoji, images, swift
 from genkit.diffusion import networks
 from genkit.diffusion.compression import VALIDATION, pictures, train_autoencoder, train_decoder
 from genkit.diffusion.schooling import captions, tokens, train_text_encoder
-from genkit.diffusion.training import Average, optimize, velocity
+from genkit.diffusion.training import Average, learners, optimize, velocity
 
+LEVELS = torch.arange(1000)  # of noise
 PROMPTS = (
     "a cat on a white background",
     "a red apple on a blue background",
@@ -90,9 +91,7 @@ def train_unet(config, steps, every, batch_size, lr, seed, checkpoint, parts, ar
     accelerator = core.accelerator()
     vae, encoder = parts["vae"].to(accelerator.device), parts["text_encoder"].to(accelerator.device).requires_grad_(False)
     unet = core.build(networks.unet, seed).eval()
-    # Adam's second moment forgets faster than usual: a few thousand steps are all there is
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
-    net, optimizer = accelerator.prepare(unet, optimizer)
+    net, *optimizers = accelerator.prepare(unet, *learners(unet, lr))
     average = Average(accelerator, unet)
     lesson = (
         None if core.kept(checkpoint) == steps else Lesson(latents(art, vae, seed, config.pictures, checkpoint, accelerator), seed, encoder, parts["tokenizer"])
@@ -100,10 +99,11 @@ def train_unet(config, steps, every, batch_size, lr, seed, checkpoint, parts, ar
 
     def loss_at(step):
         x_t, t, features, v = lesson.batch(batch_size, step, accelerator.process_index)
-        return F.mse_loss(net(x_t, t, features).sample, v)
+        with swift.half(accelerator.device):
+            return F.mse_loss(net(x_t, t, features).sample.float(), v)
 
     schedule = {"lr": lr, "warmup": min(100 / max(steps, 1), 0.1), "hold": 0.5}
-    for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, checkpoint, then=average.follow, **schedule):
+    for step, metrics in optimize(accelerator, net, optimizers, loss_at, steps, every, checkpoint, then=average.follow, **schedule):
         yield step, metrics, average.shown
 
 
@@ -133,15 +133,15 @@ class Lesson:
         self.alphas_cumprod = networks.scheduler().alphas_cumprod.to(encoder.device)
 
     @torch.no_grad()
-    def batch(self, size: int, *key) -> tuple[torch.Tensor, ...]:
-        """x_t, t, text features and v of one batch, the same for the same key."""
+    def batch(self, size: int, *key, times: torch.Tensor = LEVELS) -> tuple[torch.Tensor, ...]:
+        """x_t, t (some of `times`), text features and v of one batch, the same for the same key."""
         rng, words, device = core.seeded(self.seed, "unet", *key), random.Random(f"words {self.seed} {key}"), self.encoder.device
         indices = torch.randint(len(self.kept), (size,), generator=rng)
         texts = [emoji.caption(self.scenes[i], words, "zh" if words.random() < 1 / 3 else "en") for i in indices.tolist()]
         texts = ["" if words.random() < 0.1 else text for text in texts]
         x0 = self.kept[indices].float().to(device)
         noise = torch.randn(x0.shape, generator=rng).to(device)
-        t = torch.randint(1000, (size,), generator=rng).to(device)
+        t = times[torch.randint(len(times), (size,), generator=rng)].to(device)
         features = self.encoder(tokens(self.tokenizer, texts).to(device)).last_hidden_state
         x_t, v = velocity(x0, noise, t, self.alphas_cumprod)
         return x_t, t, features, v

@@ -143,7 +143,8 @@ def save(pipe: DiffusionPipeline, path) -> None:
 
 def defaults(pipe) -> dict:
     """num_inference_steps and guidance_scale that suit a pipeline: the catalogue's, if its folder is a snapshot of one of those models."""
-    known = _remote(str(getattr(pipe.config, "_name_or_path", "")))
+    folder = Path(getattr(pipe.config, "_name_or_path", ""))
+    known = VARIANTS.get(folder.name) if folder.parent == core.WEIGHTS / "diffusion" else _remote(str(folder))
     return {**DEFAULTS, **(known.defaults if known else {})}
 
 

@@ -81,7 +81,7 @@ def _train(config, steps, every, batch_size, lr, seed, checkpoint, download, exa
         return F.mse_loss(guess.float(), v)
 
     schedule = {"lr": lr, "warmup": min(50 / steps, 0.1), "hold": 0.3}
-    for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, checkpoint, then=average.follow, **schedule):
+    for step, metrics in optimize(accelerator, net, [optimizer], loss_at, steps, every, checkpoint, then=average.follow, **schedule):
         if exams and (exam is None or step >= exam.step + exams or step == steps):
             exam = examine(pipe, step)
         yield core.Event(step, steps, metrics, pipe, _drawings(pipe, seed), exam)

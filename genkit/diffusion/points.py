@@ -112,7 +112,7 @@ def _train(points, steps, every, batch_size, lr, seed) -> Iterator[Event]:
         x_t, v = velocity(points[chosen.to(points.device)], torch.randn(batch_size, 2, generator=rng).to(points.device), t.to(points.device), alphas_cumprod)
         return F.mse_loss(net(x_t, t.to(points.device)), v)
 
-    for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, None, then=average.follow, lr=lr, warmup=0.02, hold=0.3):
+    for step, metrics in optimize(accelerator, net, [optimizer], loss_at, steps, every, None, then=average.follow, lr=lr, warmup=0.02, hold=0.3):
         way = paths(average.shown, 400, seed=seed)
         yield Event(step, steps, metrics, average.shown, pictures(way, points), examine(average.shown, points, step, way[-1]))
 

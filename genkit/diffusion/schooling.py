@@ -91,7 +91,7 @@ def train_text_encoder(config, steps, every, seed, checkpoint, tokenizer) -> Ite
         ids, targets = exam(f"{seed} {step} {accelerator.process_index}", config["batch_size"])
         return _marked(net(ids), ids, targets)[0]
 
-    for step, metrics in optimize(accelerator, net, optimizer, loss_at, steps, every, checkpoint, lr=config["lr"], warmup=0.1):
+    for step, metrics in optimize(accelerator, net, [optimizer], loss_at, steps, every, checkpoint, lr=config["lr"], warmup=0.1):
         with torch.no_grad():
             ids, targets = exam(f"{seed} validation", 200)
             said = {"said": float(_marked(pupil(ids), ids, targets)[1])} if metrics else {}

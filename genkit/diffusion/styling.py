@@ -10,7 +10,7 @@ import re
 
 from genkit import emoji
 from genkit.core import Problem, pick
-from genkit.diffusion import VARIANTS
+from genkit.diffusion import VARIANTS, taught_here
 
 PHRASES = {  # name -> its Chinese name, and what is said to a pretrained model, which reads English
     "oil painting": ("油画", "oil painting, thick brush strokes on canvas"),
@@ -28,7 +28,7 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 @functools.cache
 def styles(model: str) -> dict[str, tuple[str, str]]:
     """Style -> its name in English and Chinese, of a variant or a pretrained model; {} for one that knows none."""
-    if model == "mini-sd":
+    if taught_here(model):
         drawn = {name: (name, chinese) for name, chinese in getattr(emoji, "STYLES", {}).items()}
         return drawn | {f"all {tint}": (f"all {tint}", f"全部{emoji.CHINESE[tint]}色") for tint in emoji.TINTS}
     return {} if model in VARIANTS else {name: (name, chinese) for name, (chinese, _) in PHRASES.items()}
@@ -40,7 +40,7 @@ def styled(model: str, prompt: str, style: str) -> str:
     if not known:
         raise Problem("{model} knows no styles; choose mini-sd or a Stable Diffusion", "{model} 不会任何风格；请选择 mini-sd 或 Stable Diffusion", model=model)
     pick(tuple(known), style, "style", "风格")
-    if model != "mini-sd":
+    if not taught_here(model):
         return f"{prompt}, {PHRASES[style][1]}"
     if style.startswith("all "):
         return _tinted(prompt, style.removeprefix("all "))

@@ -23,8 +23,7 @@ from genkit import core, emoji, swift
 from genkit.core import Event, Problem
 from genkit.diffusion import drawing, live, networks, pipeline, schooling
 from genkit.diffusion.sprites import Album, Thing, caption, random_scene
-from genkit.diffusion.training import Average, set_lr, velocity
-from genkit.muon import Muon
+from genkit.diffusion.training import Average, learners, set_lr, velocity
 from genkit.stopwatch import Stopwatch
 
 LEAST, MOST = 2, 12  # things
@@ -82,7 +81,7 @@ def _train(things, seconds, steps, seed) -> Iterator[Event]:
         pipe.text_encoder, said = schooled(pipe, things, seed)
         exam = replace(exam, schooled=said)
     lesson = Lesson(pipe, things, seed)
-    learners = optimizers(net)
+    optimizers = learners(net, RATE)
     step, began, told, losses = 0, clock.now(), clock.now(), []
     while True:
         done = step / steps if steps else min(1.0, (clock.now() - began) / max(seconds - began, 1e-9))
@@ -96,14 +95,14 @@ def _train(things, seconds, steps, seed) -> Iterator[Event]:
             told, losses = clock.now(), []
         if over:
             return
-        for learner in learners:
-            set_lr(learner, RATE, round(1000 * done), 1000, warmup=0.02, hold=0.5)
+        for optimizer in optimizers:
+            set_lr(optimizer, RATE, round(1000 * done), 1000, warmup=0.02, hold=0.5)
         with torch.enable_grad():
             loss = lesson.loss(net, step)
             loss.backward()
-        for learner in learners:
-            learner.step()
-            learner.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         average.follow(step)
         losses.append(loss.item())
         step += 1
@@ -112,15 +111,6 @@ def _train(things, seconds, steps, seed) -> Iterator[Event]:
 def _expected(step: int, done: float, over: bool) -> int:
     """How many steps there will have been, at the pace so far."""
     return step if over else max(step + 1, round(step / done)) if step and done else 1
-
-
-def optimizers(net: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for convolutions and matrices within, AdamW for the rest: the two ends of the network, norms and biases."""
-    ends = {id(p) for end in (net.conv_in, net.conv_out) for p in end.parameters()}
-    inner = [p for p in net.parameters() if p.ndim > 1 and id(p) not in ends]
-    others = [p for p in net.parameters() if p.ndim < 2 or id(p) in ends]
-    dtype = torch.bfloat16 if swift.quick(net.device) else torch.float32
-    return [Muon(inner, RATE, weight_decay=0.01, dtype=dtype), torch.optim.AdamW(others, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)]
 
 
 class _Alone:

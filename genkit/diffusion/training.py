@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from genkit import core
+from genkit import core, swift
 from genkit.diffusion import VARIANTS
+from genkit.muon import Muon
 
 
 def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, checkpoint=None, download=False, **options) -> Iterator[core.Event]:
@@ -19,33 +20,35 @@ def train(variant, *, steps=None, every=None, batch_size=None, lr=None, seed=0, 
     `steps` counts the optimizer steps of all stages together; batch_size and lr are those of the U-Net. With a checkpoint folder a run goes
     on where it was cut off. options: of the variant's own training, for digits `exams`. Raises Problem for an unknown variant, or where there are no pictures to learn from.
     """
-    from genkit.diffusion import latent, pixel
+    from genkit.diffusion import latent, pixel, turbo
 
     config = core.pick(VARIANTS, variant, "diffusion variant", "扩散模型变体")
     checkpoint = Path(checkpoint) if checkpoint else None
-    run = {"latent": latent.train, "pixel": pixel.train}[config.arch]
+    run = {"latent": latent.train, "pixel": pixel.train, "turbo": turbo.train}[config.arch]
     yield from run(
         config, steps or config.steps, every or config.every, batch_size or config.batch_size, lr or config.lr, seed, checkpoint, download, **options
     )
 
 
 def optimize(
-    accelerator, net: nn.Module, optimizer, loss_at: Callable[[int], torch.Tensor], steps: int, every: int, checkpoint, *, lr, then=None, **schedule
+    accelerator, net: nn.Module, optimizers: list, loss_at: Callable[[int], torch.Tensor], steps: int, every: int, checkpoint, *, lr, then=None, **schedule
 ) -> Iterator[tuple[int, dict]]:
     """Minimise loss_at(step) from the step kept in `checkpoint` to `steps`; yield (step, {"loss": mean since the last}) every `every` steps and at the end.
 
-    First of all (start, {}) is yielded. then(step) is called after each step of the optimizer; `schedule` goes to set_lr().
+    First of all (start, {}) is yielded. then(step) is called after each step of the optimizers; `schedule` goes to set_lr().
     """
     start, losses = core.resume(accelerator, checkpoint), []
     yield start, {}
     for step in range(start, steps):
-        set_lr(optimizer, lr, step, steps, **schedule)
+        for optimizer in optimizers:
+            set_lr(optimizer, lr, step, steps, **schedule)
         with torch.enable_grad():
             loss = loss_at(step)
             accelerator.backward(loss)
         accelerator.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if then is not None:
             then(step)
         losses.append(loss.item())
@@ -62,6 +65,15 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float, step: int, steps: int, *
     falling = 0.02 + 0.98 * (1 + math.cos(math.pi * max(done - hold, 0) / (1 - hold))) / 2
     for group in optimizer.param_groups:
         group["lr"] = lr * (rising if done < warmup else falling)
+
+
+def learners(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """Of a U-Net: Muon for the convolutions and matrices within, AdamW for the rest: the two ends of the network, norms and biases."""
+    ends = {id(p) for end in (net.conv_in, net.conv_out) for p in end.parameters()}
+    inner = [p for p in net.parameters() if p.ndim > 1 and id(p) not in ends]
+    others = [p for p in net.parameters() if p.ndim < 2 or id(p) in ends]
+    dtype = torch.bfloat16 if swift.quick(net.device) else torch.float32
+    return [Muon(inner, lr, weight_decay=0.01, dtype=dtype), torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)]
 
 
 class Average:

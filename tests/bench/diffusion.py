@@ -16,7 +16,7 @@ def run() -> None:
     from genkit.diffusion import drawing, heat
 
     torch.set_num_threads(1)  # as in the app
-    pipe, kept = diffusion.load("mini-sd"), diffusion.Trace()
+    pipe, turbo, kept = diffusion.load("mini-sd"), diffusion.load("mini-sd-turbo"), diffusion.Trace()
 
     def draw(n=1, into=None):
         into = diffusion.Trace() if into is None else into
@@ -24,6 +24,9 @@ def run() -> None:
 
     def bare():
         drawing.own(pipe)(PROMPT, num_inference_steps=20, guidance_scale=4.0, generator=core.seeded(1))
+
+    def quick():
+        list(diffusion.sample(turbo, PROMPT, num_inference_steps=4, seed=1, kept=diffusion.Trace()))
 
     def forgetful():
         list(diffusion.sample(pipe, PROMPT, num_inference_steps=20, guidance_scale=4.0, seed=1))
@@ -37,17 +40,20 @@ def run() -> None:
         "one picture, previews, nothing kept": forgetful,
         "the same, every step kept": wordless,
         "the same, every step and every word kept (as in the tab)": draw,
+        "4 steps of mini-sd-turbo instead, everything kept": quick,
     }
     times = {name: [] for name in ways}
     draw()
+    quick()
     for _ in range(TURNS):  # in turn, so that a busy machine is busy for all
         for name, way in ways.items():
             times[name].append(seconds(way))
     first = statistics.median(times["the bare pipeline"])
     for name, taken in times.items():
         print(f"20 steps of mini-sd, {name}: median {statistics.median(taken):.2f} s, {statistics.median(taken) / first:.2f} of the bare pipeline")
+    one = statistics.median(times["the same, every step and every word kept (as in the tab)"])
     many = statistics.median(seconds(lambda: draw(8)) for _ in range(3))
-    print(f"eight pictures: median {many:.2f} s, {many / statistics.median(times[name]):.1f} times one")
+    print(f"eight pictures: median {many:.2f} s, {many / one:.1f} times one")
     draw(into=kept)
     looks = [seconds(lambda k=k: diffusion.look(pipe, kept, k)) for k in range(20)]
     maps = [seconds(lambda: heat.of_words(kept, [(0, 1), (2, 5), (6, 11)])) for _ in range(20)]
@@ -64,13 +70,17 @@ def through_the_server(bare) -> None:
     with serving(["app.py", "--port", str(PORT)], PORT):
         client = Client(f"http://127.0.0.1:{PORT}", verbose=False, download_files=False)
 
-        def ask():
-            client.predict(PROMPT, "", 20, 4.0, 1, "mini-sd", api_name="/diffusion_sample")
+        def ask(steps=20, model="mini-sd"):
+            client.predict(PROMPT, "", steps, 4.0, 1, model, api_name="/diffusion_sample")
+
+        def ask_turbo():
+            ask(4, "mini-sd-turbo")
 
         ask()  # the first one waits until the models are loaded
-        asked, here = zip(*((seconds(ask), seconds(bare)) for _ in range(TURNS)), strict=True)
-    server, alone = statistics.median(asked), statistics.median(here)
-    print(f"20 steps of mini-sd through the server: median {server:.2f} s, {server / alone:.2f} of the bare pipeline")
+        ask_turbo()
+        asked, quick, here = zip(*((seconds(ask), seconds(ask_turbo), seconds(bare)) for _ in range(TURNS)), strict=True)
+    server, turbo, alone = (statistics.median(taken) for taken in (asked, quick, here))
+    print(f"20 steps of mini-sd through the server: median {server:.2f} s, {server / alone:.2f} of the bare pipeline; 4 steps of mini-sd-turbo: {turbo:.2f} s")
 
 
 def seconds(way) -> float:
