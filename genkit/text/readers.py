@@ -69,8 +69,8 @@ class Table:
 
     def __init__(self):
         self.changed, self.turning = threading.Condition(), False
-        # where turns of several are computed: torch has threads of its own for each that computes, and those of one that stopped go on spinning for a while
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="readers")
+        # where turns are computed: torch has threads of its own for each that computes, and those of one that stopped go on spinning for a while
+        self.thread = ThreadPoolExecutor(1, "readers", torch.set_num_threads, (torch.get_num_threads(),))  # a new thread may think of the load otherwise
         self.readers: list[Reader] = []  # in the order of their coming
         self.shelf: list[tuple[list[int], object]] = []  # (ids, cache), the latest last
 
@@ -92,10 +92,7 @@ class Table:
                 self.turning = True
             try:
                 turn.sort(key=lambda other: other is not reader)
-                if len(turn) == 1:
-                    compute(model, turn)
-                else:
-                    self.thread.submit(compute, model, turn).result()
+                self.thread.submit(compute, model, turn).result()
             finally:
                 with self.changed:
                     self.turning = False

@@ -23,6 +23,7 @@ import torch
 from tests.bench import serving
 
 TOKENS, ROUNDS, READERS, WINDOWS = 64, 5, 8, 24
+LONG = 200  # tokens of a longer answer; a chat stops at 300 by itself
 PROMPTS = {"gpt-shakespeare": "ROMEO:\n", "smollm2": "Tell me about the sea and the people who live beside it."}
 PORT = 7972
 
@@ -65,10 +66,10 @@ def generate(model, ids: list[int]) -> int:
     return TOKENS
 
 
-def crowd(model, ids: list[int]) -> int:
+def crowd(model, ids: list[int], n: int) -> int:
     """READERS write at once."""
     with ThreadPoolExecutor(READERS) as pool:
-        return sum(pool.map(lambda i: write(model, ids + ids[-1 - i :]), range(READERS)))
+        return sum(pool.map(lambda i: write(model, ids + ids[-1 - i :], n), range(READERS)))
 
 
 def llama(ids: list[int]):
@@ -99,6 +100,7 @@ def speeds(name: str, model) -> None:
     from genkit import text
     from genkit.text import fast
 
+    torch.set_num_threads(torch.get_num_threads())  # said once, it does not depend on the load any more
     model.generation_config.eos_token_id = None  # who stops early is not faster
     ids, _ = text.fit(model, PROMPTS[name])
     print(f"{name}, {model.num_parameters():,} parameters, computed by {type(fast.engine(model)).__name__}, {torch.get_num_threads()} threads, load {load()}")
@@ -106,7 +108,9 @@ def speeds(name: str, model) -> None:
     if name == "smollm2" and (way := llama(ids)):
         ways["llama.cpp"] = way
     rounds("  one reader", **ways)
-    rounds(f"  {READERS} readers, all together", **{f"{READERS} readers": lambda: crowd(model, ids), "one reader": lambda: write(model, ids)})
+    for n in (TOKENS, LONG):
+        both = {f"{READERS} readers": lambda n=n: crowd(model, ids, n), "one reader": lambda n=n: write(model, ids, n)}
+        rounds(f"  {READERS} readers, all together, {n} tokens each", **both)
 
 
 def load() -> str:
