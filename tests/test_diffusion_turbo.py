@@ -55,6 +55,13 @@ def test_the_scheduler_visits_the_levels_that_the_student_has_learnt_and_steps_a
         torch.testing.assert_close(ddim.step(v, t, x).prev_sample, mine, atol=1e-5, rtol=1e-4)
 
 
+def test_a_saved_model_does_not_tell_where_on_the_machine_its_parts_came_from(pipe, tmp_path):
+    diffusion.save(pipe, tmp_path / "again")
+    told = [file.read_text() for folder in (tmp_path / "again", core.WEIGHTS / "diffusion") for file in folder.rglob("*.json")]
+    assert len(told) > 12 and not [text for text in told if str(core.WEIGHTS.parent) in text or "_name_or_path" in text]
+    assert diffusion.load(tmp_path / "again").unet.config.sample_size == pipe.unet.config.sample_size
+
+
 def test_guidance_goes_beyond_what_is_told_from_what_is_not():
     class Echo:
         def __call__(self, x, t, features):

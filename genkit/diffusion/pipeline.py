@@ -139,6 +139,10 @@ def save(pipe: DiffusionPipeline, path) -> None:
         pipe.save_pretrained(folder)
         for file in folder.rglob("*.safetensors"):
             file.chmod(0o644)  # safetensors creates it for its owner alone
+        for file in folder.glob("*/config.json"):  # of parts that were loaded diffusers tells from where on this machine
+            said = json.loads(file.read_text(encoding="utf-8"))
+            if said.pop("_name_or_path", None):
+                file.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def defaults(pipe) -> dict:
