@@ -2,11 +2,12 @@
 
 import gradio as gr
 
+from demos import download
 from demos.diffusion.make import PROMPT, UNGUIDED, WAYS, best, checked, drawing, text, unguided
 from demos.i18n import both, escape, t, told
 from demos.pen import ASKED, stopped_by
 from demos.pieces import COLOURS, DASHES, empty, heading, made_by, note, plate
-from genkit import diffusion, models
+from genkit import diffusion
 from genkit.core import pick
 
 TITLE = ("Compare: settings, and the paths of two prompts", "比一比：各种设置，两句话的路径")
@@ -74,7 +75,7 @@ def table(named, across, cells: dict) -> str:
 def walk(prompt_a, prompt_b, model, num_inference_steps, guidance_scale, seed):
     """The two drawings, and where they walked."""
     if model == "digits":
-        pick(tuple(name for name in ("mini-sd", "mini-sd-turbo", *models.catalogue("diffusion"))), model, "model with a latent space", "有潜空间的模型")
+        pick(tuple(name for name in download.choices("diffusion") if name != model), model, "model with a latent space", "有潜空间的模型")
     kept, shown = [diffusion.Trace(), diffusion.Trace()], []
     for trace, prompt, letter in zip(kept, (prompt_a, prompt_b), "AB", strict=True):
         settings = checked(text(prompt), "", num_inference_steps, guidance_scale, seed, model)

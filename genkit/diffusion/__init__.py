@@ -49,13 +49,6 @@ VARIANTS = {
     ),
     "digits": Config(arch="pixel", steps=700, batch_size=32, lr=2e-3, every=50),
 }
-
-
-def taught_here(model: str) -> bool:
-    """Whether a model has learnt to read from the captions of emoji.py, and from nothing else."""
-    return model in VARIANTS and VARIANTS[model].arch != "pixel"
-
-
 LIVE = 400  # steps of digits that suffice in front of a class
 # a second set of weights in float16 halves the download of those that have one
 _FP16 = ("*/*.fp16.safetensors", "*.json", "*/*.txt")
@@ -123,6 +116,12 @@ OPTIONS = {
     "ddim": {"clip_sample": False, "set_alpha_to_one": True},
     "ddpm": {"clip_sample": False, "variance_type": "fixed_small"},
 }
+
+
+def taught_here(model: str) -> bool:
+    """Whether a model has learnt to read from the captions of emoji.py, and from nothing else."""
+    return model in VARIANTS and VARIANTS[model].arch != "pixel"
+
 
 _HOMES = {
     "pipeline": ("load", "save", "planned"),

@@ -24,7 +24,7 @@ from genkit.diffusion.training import Average, learners, optimize
 
 TEACHER = "mini-sd"
 PIECES, SUBSTEPS = 4, 3
-GUIDANCE = 4.0
+GUIDANCE = pipeline.DEFAULTS["guidance_scale"]
 
 
 def train(config, steps, every, batch_size, lr, seed, checkpoint, download) -> Iterator[core.Event]:
